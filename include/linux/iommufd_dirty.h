@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Dirty trackers: what an IOMMU or device driver registers so that a context of
+ * /dev/iommufd-dirty can track with it. See
+ * Documentation/driver-api/iommufd-dirty.rst.
+ */
+#ifndef __LINUX_IOMMUFD_DIRTY_H
+#define __LINUX_IOMMUFD_DIRTY_H
+
+#include <linux/types.h>
+#include <uapi/linux/iommufd_dirty.h>
+
+struct module;
+struct iommufd_dirty_sink;
+struct iommufd_dirty_tracker;
+
+/**
+ * enum iommufd_dirty_op_flags - Flags of &iommufd_dirty_tracker_ops.read_and_clear
+ * @IOMMUFD_DIRTY_OP_FINAL: The device is quiesced: neither re-arm nor flush; the
+ *                          same dirt may be reported again later
+ * @IOMMUFD_DIRTY_OP_STRICT: If a part of the range is not mapped, return -ENOENT
+ *                           before anything is cleared
+ */
+enum iommufd_dirty_op_flags {
+	IOMMUFD_DIRTY_OP_FINAL = 1 << 0,
+	IOMMUFD_DIRTY_OP_STRICT = 1 << 1,
+};
+
+/* A read's return value: done, but a part of the range is not mapped. */
+#define IOMMUFD_DIRTY_OP_HOLE 1
+
+/**
+ * struct iommufd_dirty_tracker_ops - What a tracker does
+ * @owner: Module that has the ops; held while the tracker is bound
+ * @query: Would @start succeed with these arguments? Changes nothing. Stores in
+ *         @memory the bytes of kernel memory that tracking would take. May be
+ *         NULL: it would, with no memory to speak of
+ * @start: Begin to track @nr_ranges disjoint ascending @ranges with @granule
+ *         bytes per bit, from a clean state. -ENOSPC: no slot is free
+ * @stop: End tracking and forget what is dirty. Called once for each @start
+ *        that succeeded, also when the tracker was lost. After an error the
+ *        tracker counts as stopped
+ * @read_and_clear: Record what is dirty in [@iova, @iova + @length - 1] by
+ *                  iommufd_dirty_sink_record() and make it clean. @iova and
+ *                  @length are multiples of the granule. What lies outside but
+ *                  shares a bit with the inside is recorded whole. Returns after
+ *                  the IOTLB or firmware sync: 0, IOMMUFD_DIRTY_OP_HOLE or a
+ *                  negative errno. On error everything that was cleared has been
+ *                  recorded, and the rest is still dirty
+ * @peek: As @read_and_clear, and leaves everything dirty. May be NULL
+ * @update_ranges: The ranges are now @ranges; keeps what is dirty in those that
+ *                 stay. May be NULL: the core drains, restarts and over-reports
+ *
+ * Context: all are called in process context and may sleep, one at a time for
+ * each tracker, but not necessarily in the task that made the system call. They
+ * must not call iommufd_dirty_tracker_unregister() on their own tracker.
+ */
+struct iommufd_dirty_tracker_ops {
+	struct module *owner;
+	int (*query)(struct iommufd_dirty_tracker *tracker, u64 granule,
+		     const struct iommufd_dirty_range *ranges, u32 nr_ranges,
+		     u64 *memory);
+	int (*start)(struct iommufd_dirty_tracker *tracker, u64 granule,
+		     const struct iommufd_dirty_range *ranges, u32 nr_ranges);
+	int (*stop)(struct iommufd_dirty_tracker *tracker);
+	int (*read_and_clear)(struct iommufd_dirty_tracker *tracker, u64 iova,
+			      u64 length, u32 flags,
+			      struct iommufd_dirty_sink *sink);
+	int (*peek)(struct iommufd_dirty_tracker *tracker, u64 iova, u64 length,
+		    u32 flags, struct iommufd_dirty_sink *sink);
+	int (*update_ranges)(struct iommufd_dirty_tracker *tracker,
+			     const struct iommufd_dirty_range *ranges,
+			     u32 nr_ranges);
+};
+
+/**
+ * struct iommufd_dirty_tracker - One source of dirty pages
+ * @ops: What it does
+ * @name: For userspace, at most IOMMUFD_DIRTY_NAME_LEN - 1 bytes
+ * @kind: enum iommufd_dirty_kind, not IOMMUFD_DIRTY_KIND_UNTRACKED
+ * @waits: A read waits for hardware: it is done side by side with others
+ * @pgsizes: Bitmap of the granules that it can do: bit n is 2^n bytes; not 0, and
+ *           nothing below 4 KiB
+ * @max_ranges: Ranges that @start can take; 0 is no limit
+ * @min_span: Bytes that the ranges must cover in all, at least
+ * @max_span: Bytes that the ranges may cover in all; 0 is no limit
+ * @space: Identifies the I/O address space; NULL is one that cannot be told.
+ *         Trackers of two different spaces cannot be in one context (-EXDEV)
+ * @bitmap_bytes: Bytes of kernel memory that the tracker's bitmaps take at the
+ *                moment. The owner keeps it up to date with WRITE_ONCE()
+ * @core: Private to the core; NULL while not registered
+ *
+ * Embedded in the owner's structure. All but @bitmap_bytes and @core is set
+ * before iommufd_dirty_tracker_register() and does not change until
+ * iommufd_dirty_tracker_unregister() returns.
+ */
+struct iommufd_dirty_tracker {
+	const struct iommufd_dirty_tracker_ops *ops;
+	const char *name;
+	u32 kind;
+	bool waits;
+	u64 pgsizes;
+	u32 max_ranges;
+	u64 min_span;
+	u64 max_span;
+	const void *space;
+	u64 bitmap_bytes;
+	void *core;
+};
+
+int iommufd_dirty_tracker_register(struct iommufd_dirty_tracker *tracker);
+void iommufd_dirty_tracker_unregister(struct iommufd_dirty_tracker *tracker);
+void iommufd_dirty_tracker_lost(struct iommufd_dirty_tracker *tracker, int error);
+int iommufd_dirty_bind(struct iommufd_dirty_tracker *tracker, int context_fd,
+		       u32 policy);
+void iommufd_dirty_sink_record(struct iommufd_dirty_sink *sink, u64 iova,
+			       u64 length);
+
+#endif

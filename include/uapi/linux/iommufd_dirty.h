@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+#ifndef _UAPI_IOMMUFD_DIRTY_H
+#define _UAPI_IOMMUFD_DIRTY_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* iommufd's ioctl type; the numbers stay clear of iommufd's own. */
+#define IOMMUFD_DIRTY_TYPE (';')
+
+/**
+ * DOC: General ioctl format
+ *
+ * One open of /dev/iommufd-dirty is a *context*: the dirty trackers of one I/O
+ * address space, the ranges that they track, and one tracking session at a
+ * time. Two address spaces are two contexts.
+ *
+ * The ioctls follow iommufd's format: every structure starts with its own size
+ * in bytes; what lies beyond the part that the kernel understands must be zero.
+ * Addresses and lengths are in bytes. A *granule* is the number of bytes that
+ * one bit of a tracker stands for.
+ *
+ * Each errno means one thing:
+ *
+ *  - ENOTTY: the ioctl number is not supported
+ *  - E2BIG: a part of the structure that the kernel does not know is not zero
+ *  - EOPNOTSUPP: an unknown flag or value, a reserved field that is not zero,
+ *    or a tracker of a kind that this kernel cannot have (see
+ *    IOMMUFD_DIRTY_INFO)
+ *  - EINVAL: everything was understood, but a field is not correct
+ *  - EOVERFLOW: an address plus a length wraps
+ *  - EFAULT: user memory cannot be read or written
+ *  - ENOENT: no tracker with this id; with IOMMUFD_DIRTY_READ_STRICT, a part of
+ *    the request is not tracked
+ *  - ENOMEM: out of memory
+ *  - EINTR: a signal came; what was found so far was delivered
+ *  - ENODATA: tracking is not started
+ *  - EBUSY: tracking is started, or the tracker is in a context already
+ *  - ERANGE: the page size is impossible for a tracker
+ *  - EXDEV: the tracker belongs to another address space
+ *  - ENOSPC: the tracker has no slot, or a limit of the context is reached
+ *  - ESHUTDOWN: the tracker is gone, and its policy is FAIL
+ *  - EIO: a tracker failed and its policy is FAIL: treat its ranges as dirty
+ */
+enum {
+	IOMMUFD_DIRTY_CMD_BASE = 0xc0,
+	IOMMUFD_DIRTY_CMD_INFO = IOMMUFD_DIRTY_CMD_BASE,
+	IOMMUFD_DIRTY_CMD_BIND_HWPT = 0xc1,
+	IOMMUFD_DIRTY_CMD_BIND_UNTRACKED = 0xc2,
+	IOMMUFD_DIRTY_CMD_UNBIND = 0xc3,
+	IOMMUFD_DIRTY_CMD_LIST = 0xc4,
+	IOMMUFD_DIRTY_CMD_TRACKER_INFO = 0xc5,
+	IOMMUFD_DIRTY_CMD_RANGES = 0xc6,
+	IOMMUFD_DIRTY_CMD_START = 0xc7,
+	IOMMUFD_DIRTY_CMD_STOP = 0xc8,
+	IOMMUFD_DIRTY_CMD_READ = 0xc9,
+	IOMMUFD_DIRTY_CMD_CLEAR = 0xca,
+	IOMMUFD_DIRTY_CMD_HARVEST = 0xcb,
+	IOMMUFD_DIRTY_CMD_SET_POLICY = 0xcc,
+	IOMMUFD_DIRTY_CMD_STATS = 0xcd,
+};
+
+/**
+ * enum iommufd_dirty_feature - What this kernel can do
+ * @IOMMUFD_DIRTY_FEATURE_HWPT: IOMMUFD_DIRTY_BIND_HWPT works: iommufd has the
+ *                              in-kernel interface to an HWPT's dirty bits
+ */
+enum iommufd_dirty_feature {
+	IOMMUFD_DIRTY_FEATURE_HWPT = 1 << 0,
+};
+
+/**
+ * struct iommufd_dirty_info - ioctl(IOMMUFD_DIRTY_INFO)
+ * @size: sizeof(struct iommufd_dirty_info)
+ * @flags: Must be 0
+ * @out_version: Version of this interface, 1
+ * @out_max_trackers: Trackers that one context may hold
+ * @out_features: Bits of enum iommufd_dirty_feature
+ * @out_max_ranges: Disjoint ranges that one context may track
+ * @out_max_read_ranges: Elements of one READ's or CLEAR's array
+ * @out_max_residual: Bytes of kernel memory that one tracker's residual may
+ *                    hold; beyond it the residual over-reports
+ *
+ * What the kernel can do, and its limits. Needs no tracker and no session.
+ */
+struct iommufd_dirty_info {
+	__u32 size;
+	__u32 flags;
+	__u32 out_version;
+	__u32 out_max_trackers;
+	__aligned_u64 out_features;
+	__u32 out_max_ranges;
+	__u32 out_max_read_ranges;
+	__aligned_u64 out_max_residual;
+};
+#define IOMMUFD_DIRTY_INFO _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_INFO)
+
+/**
+ * enum iommufd_dirty_policy - What to do about a tracker that cannot track
+ * @IOMMUFD_DIRTY_POLICY_FAIL: The START or READ returns the error
+ * @IOMMUFD_DIRTY_POLICY_IGNORE: The tracker is skipped and a status bit says
+ *                               so; userspace stops the device early
+ * @IOMMUFD_DIRTY_POLICY_ALL_DIRTY: Every range of the context is reported dirty
+ *                                  in each READ
+ *
+ * A tracker cannot track when it is IOMMUFD_DIRTY_KIND_UNTRACKED, when its
+ * start failed, when a read of it fails, when it is lost, or when its owner
+ * unregistered it. A tracker that works is read whatever its policy.
+ */
+enum iommufd_dirty_policy {
+	IOMMUFD_DIRTY_POLICY_FAIL = 0,
+	IOMMUFD_DIRTY_POLICY_IGNORE = 1,
+	IOMMUFD_DIRTY_POLICY_ALL_DIRTY = 2,
+};
+
+/**
+ * struct iommufd_dirty_bind_hwpt - ioctl(IOMMUFD_DIRTY_BIND_HWPT)
+ * @size: sizeof(struct iommufd_dirty_bind_hwpt)
+ * @flags: Must be 0
+ * @iommufd: File descriptor of the /dev/iommu that has the HWPT
+ * @hwpt_id: Id of a paging HWPT allocated with IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+ * @policy: enum iommufd_dirty_policy
+ * @out_tracker_id: Id of the tracker in this context, never 0
+ *
+ * Make the dirty bits of an IOMMU page table a tracker of this context. While
+ * it is bound the HWPT cannot be destroyed (IOMMU_DESTROY answers EBUSY); while
+ * it is started, IOMMU_HWPT_SET_DIRTY_TRACKING and a clearing
+ * IOMMU_HWPT_GET_DIRTY_BITMAP on it answer EBUSY.
+ *
+ * EXDEV: the HWPT is of another IOAS than an earlier one, or is nested.
+ */
+struct iommufd_dirty_bind_hwpt {
+	__u32 size;
+	__u32 flags;
+	__s32 iommufd;
+	__u32 hwpt_id;
+	__u32 policy;
+	__u32 out_tracker_id;
+};
+#define IOMMUFD_DIRTY_BIND_HWPT \
+	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_BIND_HWPT)
+
+/**
+ * struct iommufd_dirty_bind_untracked - ioctl(IOMMUFD_DIRTY_BIND_UNTRACKED)
+ * @size: sizeof(struct iommufd_dirty_bind_untracked)
+ * @flags: Must be 0
+ * @policy: IOMMUFD_DIRTY_POLICY_IGNORE or IOMMUFD_DIRTY_POLICY_ALL_DIRTY
+ * @out_tracker_id: Id of the tracker in this context, never 0
+ *
+ * Put a member that cannot track into the context, so that what is done about
+ * it is explicit.
+ */
+struct iommufd_dirty_bind_untracked {
+	__u32 size;
+	__u32 flags;
+	__u32 policy;
+	__u32 out_tracker_id;
+};
+#define IOMMUFD_DIRTY_BIND_UNTRACKED \
+	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_BIND_UNTRACKED)
+
+/**
+ * enum iommufd_dirty_unbind_flags - Flags of IOMMUFD_DIRTY_UNBIND
+ * @IOMMUFD_DIRTY_UNBIND_KEEP: Move what is dirty into the context's own
+ *                             residual, from where a merged READ delivers it
+ */
+enum iommufd_dirty_unbind_flags {
+	IOMMUFD_DIRTY_UNBIND_KEEP = 1 << 0,
+};
+
+/**
+ * struct iommufd_dirty_unbind - ioctl(IOMMUFD_DIRTY_UNBIND)
+ * @size: sizeof(struct iommufd_dirty_unbind)
+ * @flags: Bits of enum iommufd_dirty_unbind_flags
+ * @tracker_id: The tracker that leaves the context
+ * @__reserved: Must be 0
+ *
+ * Stop the tracker if it is started and take it out of the context. Without
+ * IOMMUFD_DIRTY_UNBIND_KEEP what it still held dirty is dropped. With it, a
+ * tracker that cannot be read is kept as dirty in all its ranges.
+ */
+struct iommufd_dirty_unbind {
+	__u32 size;
+	__u32 flags;
+	__u32 tracker_id;
+	__u32 __reserved;
+};
+#define IOMMUFD_DIRTY_UNBIND _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_UNBIND)
+
+/**
+ * struct iommufd_dirty_list - ioctl(IOMMUFD_DIRTY_LIST)
+ * @size: sizeof(struct iommufd_dirty_list)
+ * @flags: Must be 0
+ * @nr_ids: In: elements of the array. Out: trackers in the context, which may
+ *          be more than the array took
+ * @__reserved: Must be 0
+ * @ids_uptr: User pointer to an array of __u32 that receives tracker ids
+ *
+ * The ids of the context's trackers, in the order in which they were bound.
+ */
+struct iommufd_dirty_list {
+	__u32 size;
+	__u32 flags;
+	__u32 nr_ids;
+	__u32 __reserved;
+	__aligned_u64 ids_uptr;
+};
+#define IOMMUFD_DIRTY_LIST _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_LIST)
+
+/**
+ * enum iommufd_dirty_kind - What a tracker is
+ * @IOMMUFD_DIRTY_KIND_IOMMU_DOMAIN: The dirty bits of an iommufd HWPT
+ * @IOMMUFD_DIRTY_KIND_DEVICE: A device's own log
+ * @IOMMUFD_DIRTY_KIND_SOFTWARE: The kernel saw or made the writes
+ * @IOMMUFD_DIRTY_KIND_UNTRACKED: A member that cannot track
+ */
+enum iommufd_dirty_kind {
+	IOMMUFD_DIRTY_KIND_IOMMU_DOMAIN = 1,
+	IOMMUFD_DIRTY_KIND_DEVICE = 2,
+	IOMMUFD_DIRTY_KIND_SOFTWARE = 3,
+	IOMMUFD_DIRTY_KIND_UNTRACKED = 4,
+};
+
+/**
+ * enum iommufd_dirty_caps - What a tracker can do
+ * @IOMMUFD_DIRTY_CAP_PEEK: Can be read without clearing; of another tracker a
+ *                          NO_CLEAR read moves the dirt into the residual
+ * @IOMMUFD_DIRTY_CAP_UPDATE_RANGES: Its ranges can change while it tracks;
+ *                                   another tracker is drained and restarted,
+ *                                   and its ranges are reported dirty once
+ * @IOMMUFD_DIRTY_CAP_WAITS: A read waits for hardware, and is done side by side
+ *                           with those of other such trackers
+ */
+enum iommufd_dirty_caps {
+	IOMMUFD_DIRTY_CAP_PEEK = 1 << 0,
+	IOMMUFD_DIRTY_CAP_UPDATE_RANGES = 1 << 1,
+	IOMMUFD_DIRTY_CAP_WAITS = 1 << 2,
+};
+
+/**
+ * enum iommufd_dirty_state - State of a tracker
+ * @IOMMUFD_DIRTY_STATE_STOPPED: Not tracking
+ * @IOMMUFD_DIRTY_STATE_TRACKING: Tracking
+ * @IOMMUFD_DIRTY_STATE_FAILED: START was asked for, but this one could not;
+ *                              its policy stands in for it
+ * @IOMMUFD_DIRTY_STATE_LOST: It reported that dirt was lost; until STOP its
+ *                            policy stands in for it
+ * @IOMMUFD_DIRTY_STATE_GONE: Its owner unregistered it
+ */
+enum iommufd_dirty_state {
+	IOMMUFD_DIRTY_STATE_STOPPED = 0,
+	IOMMUFD_DIRTY_STATE_TRACKING = 1,
+	IOMMUFD_DIRTY_STATE_FAILED = 2,
+	IOMMUFD_DIRTY_STATE_LOST = 3,
+	IOMMUFD_DIRTY_STATE_GONE = 4,
+};
+
+#define IOMMUFD_DIRTY_NAME_LEN 32
+
+/**
+ * struct iommufd_dirty_tracker_info - ioctl(IOMMUFD_DIRTY_TRACKER_INFO)
+ * @size: sizeof(struct iommufd_dirty_tracker_info)
+ * @flags: Must be 0
+ * @tracker_id: The tracker
+ * @out_kind: enum iommufd_dirty_kind
+ * @out_state: enum iommufd_dirty_state
+ * @out_policy: enum iommufd_dirty_policy
+ * @out_caps: Bits of enum iommufd_dirty_caps
+ * @out_error: 0, or the negative errno with which it failed or was lost
+ * @out_pgsizes: Bitmap of the granules that it can do: bit n is 2^n bytes
+ * @out_granule: Bytes, the granule in force; 0 while not tracking
+ * @out_max_ranges: Ranges that it can take; 0 is no limit. The kernel joins the
+ *                  nearest ranges until they fit
+ * @out_nr_ranges: Ranges in force after joining; 0 while not tracking
+ * @out_min_span: Bytes that its ranges must cover in all, at least
+ * @out_max_span: Bytes that its ranges may cover in all; 0 is no limit
+ * @out_memory: Bytes of kernel memory held for it, the residual included
+ * @out_name: Name that its owner gave it, NUL-terminated
+ */
+struct iommufd_dirty_tracker_info {
+	__u32 size;
+	__u32 flags;
+	__u32 tracker_id;
+	__u32 out_kind;
+	__u32 out_state;
+	__u32 out_policy;
+	__u32 out_caps;
+	__s32 out_error;
+	__aligned_u64 out_pgsizes;
+	__aligned_u64 out_granule;
+	__u32 out_max_ranges;
+	__u32 out_nr_ranges;
+	__aligned_u64 out_min_span;
+	__aligned_u64 out_max_span;
+	__aligned_u64 out_memory;
+	__u8 out_name[IOMMUFD_DIRTY_NAME_LEN];
+};
+#define IOMMUFD_DIRTY_TRACKER_INFO \
+	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_TRACKER_INFO)
+
+/**
+ * struct iommufd_dirty_range - A range of the I/O address space
+ * @iova: First byte
+ * @length: Bytes, not 0; @iova + @length - 1 must not wrap
+ */
+struct iommufd_dirty_range {
+	__aligned_u64 iova;
+	__aligned_u64 length;
+};
+
+/**
+ * enum iommufd_dirty_ranges_flags - Flags of IOMMUFD_DIRTY_RANGES
+ * @IOMMUFD_DIRTY_RANGES_REMOVE: Take the ranges away; without it they are added
+ * @IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN: What is added while tracking is not
+ *                                     reported dirty once
+ */
+enum iommufd_dirty_ranges_flags {
+	IOMMUFD_DIRTY_RANGES_REMOVE = 1 << 0,
+	IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN = 1 << 1,
+};
+
+/**
+ * struct iommufd_dirty_ranges - ioctl(IOMMUFD_DIRTY_RANGES)
+ * @size: sizeof(struct iommufd_dirty_ranges)
+ * @flags: Bits of enum iommufd_dirty_ranges_flags
+ * @nr_ranges: Elements of the array, not 0
+ * @__reserved: Must be 0
+ * @ranges_uptr: User pointer to an array of struct iommufd_dirty_range, each
+ *               aligned to 4 KiB
+ *
+ * Add ranges to those that the context tracks, or remove them; before START or
+ * while tracking. All of the array or nothing. Ranges may overlap each other
+ * and what is there. While tracking, an added range is reported dirty once
+ * (its pages may have been written before), and what a removed range held
+ * dirty is dropped: READ or HARVEST it first.
+ */
+struct iommufd_dirty_ranges {
+	__u32 size;
+	__u32 flags;
+	__u32 nr_ranges;
+	__u32 __reserved;
+	__aligned_u64 ranges_uptr;
+};
+#define IOMMUFD_DIRTY_RANGES _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_RANGES)
+
+/**
+ * enum iommufd_dirty_start_flags - Flags of IOMMUFD_DIRTY_START
+ * @IOMMUFD_DIRTY_START_DRY_RUN: Negotiate and report, start nothing
+ * @IOMMUFD_DIRTY_START_EXACT: ERANGE if a tracker's finest granule is coarser
+ *                             than @page_size
+ */
+enum iommufd_dirty_start_flags {
+	IOMMUFD_DIRTY_START_DRY_RUN = 1 << 0,
+	IOMMUFD_DIRTY_START_EXACT = 1 << 1,
+};
+
+/**
+ * struct iommufd_dirty_start_result - What START did with one tracker
+ * @tracker_id: The tracker
+ * @error: 0, or a negative errno
+ * @granule: Bytes per bit agreed on; with an ERANGE, the nearest that it can do
+ * @nr_ranges: Ranges used, after joining
+ * @__reserved: 0
+ * @memory: Bytes of kernel memory that tracking takes, as its owner tells
+ */
+struct iommufd_dirty_start_result {
+	__u32 tracker_id;
+	__s32 error;
+	__aligned_u64 granule;
+	__u32 nr_ranges;
+	__u32 __reserved;
+	__aligned_u64 memory;
+};
+
+/**
+ * struct iommufd_dirty_start - ioctl(IOMMUFD_DIRTY_START)
+ * @size: sizeof(struct iommufd_dirty_start)
+ * @flags: Bits of enum iommufd_dirty_start_flags
+ * @page_size: Bytes per bit wanted: a power of two, 4 KiB or more
+ * @out_granule: Coarsest of @page_size and the granules agreed on: no dirty
+ *               page is told more precisely than this. With ERANGE, what would
+ *               have been possible
+ * @nr_results: In: elements of the array. Out: trackers in the context
+ * @__reserved: Must be 0
+ * @results_uptr: User pointer to an array of struct iommufd_dirty_start_result,
+ *                in the order of IOMMUFD_DIRTY_LIST; may be NULL if @nr_results
+ *                is 0
+ *
+ * Each tracker gets the coarsest granule that it has and that is not coarser
+ * than @page_size, else its finest. All or nothing: if a tracker with the policy
+ * FAIL cannot start, those that had started are stopped and its error is
+ * returned. The results and @out_granule are written on failure, too.
+ */
+struct iommufd_dirty_start {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 page_size;
+	__aligned_u64 out_granule;
+	__u32 nr_results;
+	__u32 __reserved;
+	__aligned_u64 results_uptr;
+};
+#define IOMMUFD_DIRTY_START _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_START)
+
+/**
+ * struct iommufd_dirty_stop - ioctl(IOMMUFD_DIRTY_STOP)
+ * @size: sizeof(struct iommufd_dirty_stop)
+ * @flags: Must be 0
+ *
+ * End the session: stop every tracker even if one fails, return the first
+ * error. What was not read is dropped: a FINAL READ comes before. Of a context
+ * that is not started, a success.
+ */
+struct iommufd_dirty_stop {
+	__u32 size;
+	__u32 flags;
+};
+#define IOMMUFD_DIRTY_STOP _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_STOP)
+
+/**
+ * enum iommufd_dirty_read_flags - Flags of IOMMUFD_DIRTY_READ
+ * @IOMMUFD_DIRTY_READ_NO_CLEAR: What is reported stays dirty
+ * @IOMMUFD_DIRTY_READ_FINAL: The devices are quiesced: neither re-arm nor flush.
+ *                            A tracker may report the same dirt again later
+ * @IOMMUFD_DIRTY_READ_COUNT_ONLY: Only count; no bitmap and no extents are
+ *                                 written and nothing is cleared
+ * @IOMMUFD_DIRTY_READ_EXTENTS: Write an array of extents instead of bitmaps
+ * @IOMMUFD_DIRTY_READ_STRICT: A part of the request that is not tracked is
+ *                             ENOENT, not a status bit
+ */
+enum iommufd_dirty_read_flags {
+	IOMMUFD_DIRTY_READ_NO_CLEAR = 1 << 0,
+	IOMMUFD_DIRTY_READ_FINAL = 1 << 1,
+	IOMMUFD_DIRTY_READ_COUNT_ONLY = 1 << 2,
+	IOMMUFD_DIRTY_READ_EXTENTS = 1 << 3,
+	IOMMUFD_DIRTY_READ_STRICT = 1 << 4,
+};
+
+/**
+ * enum iommufd_dirty_status - What a READ or HARVEST has to say besides
+ * @IOMMUFD_DIRTY_STATUS_HOLE: A part of the request is not mapped or not
+ *                             tracked; it reads clean
+ * @IOMMUFD_DIRTY_STATUS_IGNORED: A tracker that cannot track was skipped
+ * @IOMMUFD_DIRTY_STATUS_ALL_DIRTY: A tracker that cannot track was reported
+ *                                  dirty in all its ranges
+ * @IOMMUFD_DIRTY_STATUS_MORE: The array of extents is full; the same call again
+ *                             goes on where this one stopped
+ * @IOMMUFD_DIRTY_STATUS_OVERREPORTED: A residual ran out of memory at some time
+ *                                     in this session, and reports more than
+ *                                     was written
+ */
+enum iommufd_dirty_status {
+	IOMMUFD_DIRTY_STATUS_HOLE = 1 << 0,
+	IOMMUFD_DIRTY_STATUS_IGNORED = 1 << 1,
+	IOMMUFD_DIRTY_STATUS_ALL_DIRTY = 1 << 2,
+	IOMMUFD_DIRTY_STATUS_MORE = 1 << 3,
+	IOMMUFD_DIRTY_STATUS_OVERREPORTED = 1 << 4,
+};
+
+/**
+ * struct iommufd_dirty_bitmap - A range and the bitmap that belongs to it
+ * @iova: First byte, of any alignment
+ * @length: Bytes, of any alignment, not 0; @iova + @length - 1 must not wrap
+ * @bitmap_uptr: User pointer to the bitmap, of any alignment. Bit n is bit n % 8
+ *               of byte n / 8, that is little-endian u64 words. Ignored with
+ *               COUNT_ONLY and EXTENTS, where it must be 0
+ * @bit_offset: Bit that stands for @iova; bit @bit_offset + (address - @iova) /
+ *              page_size stands for address
+ */
+struct iommufd_dirty_bitmap {
+	__aligned_u64 iova;
+	__aligned_u64 length;
+	__aligned_u64 bitmap_uptr;
+	__aligned_u64 bit_offset;
+};
+
+/**
+ * struct iommufd_dirty_read - ioctl(IOMMUFD_DIRTY_READ)
+ * @size: sizeof(struct iommufd_dirty_read)
+ * @flags: Bits of enum iommufd_dirty_read_flags
+ * @tracker_id: The tracker to read; 0 reads them all, merged
+ * @nr_ranges: Elements of the array of ranges; 0 is an empty success
+ * @ranges_uptr: User pointer to an array of struct iommufd_dirty_bitmap
+ * @page_size: Bytes per bit: a power of two, 4 KiB or more; it need not be the
+ *             granule of any tracker
+ * @extents_uptr: With EXTENTS, user pointer to an array of
+ *                struct iommufd_dirty_range that receives the dirty extents in
+ *                ascending order for each range, grown to whole pages of
+ *                @page_size counted from the range's iova and cut at the
+ *                range's end; else must be 0
+ * @nr_extents: With EXTENTS, in: elements of that array, not 0; out: those
+ *              written. Else must be 0
+ * @out_status: Bits of enum iommufd_dirty_status
+ * @out_dirty: Pages of @page_size that this call reported: the bits that it set
+ *             and that were not set already, or the pages in the extents, or
+ *             the count
+ * @next_range: In: element of the array of ranges to begin with. Out: element
+ *              to go on with; @nr_ranges when all was read
+ * @__reserved: Must be 0
+ * @next_offset: In: bytes of that element to skip, a multiple of @page_size.
+ *               Out: bytes of element @next_range that were read
+ *
+ * Collect what was written since the last READ. What it promises:
+ *
+ *  1. A DMA write that completed before the call is in this result or in an
+ *     earlier one; a concurrent write is in this one or in the next.
+ *  2. Nothing leaves a tracker undelivered: after any error, what was taken out
+ *     of a tracker is in the bitmap, or the next READ delivers it.
+ *  3. Any alignment and any sub-range; no bit outside the request is changed.
+ *  4. Bits are ORed in atomically. Coarser trackers are expanded, finer ones
+ *     are coalesced.
+ *  5. It returns after the IOTLB or firmware sync; one FINAL read after the
+ *     devices are quiesced is complete.
+ *  6. A merged read is one system call, not a snapshot across trackers.
+ *  7. What is not tracked reads clean and sets a status bit.
+ *
+ * @out_status, @out_dirty, @next_range, @next_offset and @nr_extents are
+ * written on error, too; to go on after EINTR call again with the structure as
+ * it is.
+ */
+struct iommufd_dirty_read {
+	__u32 size;
+	__u32 flags;
+	__u32 tracker_id;
+	__u32 nr_ranges;
+	__aligned_u64 ranges_uptr;
+	__aligned_u64 page_size;
+	__aligned_u64 extents_uptr;
+	__u32 nr_extents;
+	__u32 out_status;
+	__aligned_u64 out_dirty;
+	__u32 next_range;
+	__u32 __reserved;
+	__aligned_u64 next_offset;
+};
+#define IOMMUFD_DIRTY_READ _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_READ)
+
+/**
+ * struct iommufd_dirty_clear - ioctl(IOMMUFD_DIRTY_CLEAR)
+ * @size: sizeof(struct iommufd_dirty_clear)
+ * @flags: Must be 0
+ * @tracker_id: The tracker to clear; 0 clears them all
+ * @nr_ranges: Elements of the array
+ * @ranges_uptr: User pointer to an array of struct iommufd_dirty_bitmap
+ * @page_size: Bytes per bit: a power of two, 4 KiB or more
+ *
+ * Clear exactly the pages whose bits are set, as KVM_CLEAR_DIRTY_LOG does after
+ * a READ with NO_CLEAR: clear first, then copy the page. On an error some of
+ * the pages may still be dirty; none that was not asked for is clean.
+ */
+struct iommufd_dirty_clear {
+	__u32 size;
+	__u32 flags;
+	__u32 tracker_id;
+	__u32 nr_ranges;
+	__aligned_u64 ranges_uptr;
+	__aligned_u64 page_size;
+};
+#define IOMMUFD_DIRTY_CLEAR _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_CLEAR)
+
+/**
+ * struct iommufd_dirty_harvest - ioctl(IOMMUFD_DIRTY_HARVEST)
+ * @size: sizeof(struct iommufd_dirty_harvest)
+ * @flags: Must be 0
+ * @tracker_id: The tracker; 0 is all of them
+ * @out_status: Bits of enum iommufd_dirty_status
+ * @iova: First byte, of any alignment
+ * @length: Bytes, not 0
+ *
+ * Take the range's dirt out of the hardware into the residual, to be called
+ * before the range is unmapped; the next READ delivers it. If a tracker fails,
+ * the whole range is kept as dirty for it, and, if its policy is FAIL, its error
+ * is returned.
+ */
+struct iommufd_dirty_harvest {
+	__u32 size;
+	__u32 flags;
+	__u32 tracker_id;
+	__u32 out_status;
+	__aligned_u64 iova;
+	__aligned_u64 length;
+};
+#define IOMMUFD_DIRTY_HARVEST \
+	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_HARVEST)
+
+/**
+ * struct iommufd_dirty_set_policy - ioctl(IOMMUFD_DIRTY_SET_POLICY)
+ * @size: sizeof(struct iommufd_dirty_set_policy)
+ * @flags: Must be 0
+ * @tracker_id: The tracker
+ * @policy: enum iommufd_dirty_policy; FAIL is EINVAL for an untracked member
+ *
+ * Change a tracker's policy, at any time.
+ */
+struct iommufd_dirty_set_policy {
+	__u32 size;
+	__u32 flags;
+	__u32 tracker_id;
+	__u32 policy;
+};
+#define IOMMUFD_DIRTY_SET_POLICY \
+	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_SET_POLICY)
+
+/**
+ * struct iommufd_dirty_stats - ioctl(IOMMUFD_DIRTY_STATS)
+ * @size: sizeof(struct iommufd_dirty_stats)
+ * @flags: Must be 0
+ * @tracker_id: The tracker; 0 is the context as a whole
+ * @out_last_error: Negative errno of the last failed read; 0 if none
+ * @out_reads: Reads since it was bound (of the context: READ calls)
+ * @out_errors: Reads that failed
+ * @out_extents: Dirty extents that it recorded (of the context: of all)
+ * @out_last_read_ns: Nanoseconds that the last read took
+ * @out_max_read_ns: Nanoseconds that the longest read took
+ * @out_memory: Bytes of kernel memory held (of the context: of all, its own
+ *              included)
+ * @out_bitmap_bytes: The part of @out_memory that is bitmaps
+ * @out_residual_bytes: Bytes of I/O address space that are dirty in the residual
+ * @out_residual_memory: The part of @out_memory that is the residual
+ * @out_overreported: Bytes of I/O address space that a residual reported dirty
+ *                    for want of memory
+ */
+struct iommufd_dirty_stats {
+	__u32 size;
+	__u32 flags;
+	__u32 tracker_id;
+	__s32 out_last_error;
+	__aligned_u64 out_reads;
+	__aligned_u64 out_errors;
+	__aligned_u64 out_extents;
+	__aligned_u64 out_last_read_ns;
+	__aligned_u64 out_max_read_ns;
+	__aligned_u64 out_memory;
+	__aligned_u64 out_bitmap_bytes;
+	__aligned_u64 out_residual_bytes;
+	__aligned_u64 out_residual_memory;
+	__aligned_u64 out_overreported;
+};
+#define IOMMUFD_DIRTY_STATS _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_STATS)
+
+/*
+ * VFIO_DEVICE_FEATURE of a VFIO device whose driver has a dirty tracker; the
+ * number follows those of linux/vfio.h with a gap.
+ *
+ * SET puts the device's tracker into a context: who holds the device decides,
+ * holding a context grants nothing. PROBE tells whether the device has a
+ * tracker. EBUSY: it is in a context already, or VFIO's own DMA logging is
+ * started.
+ */
+#define VFIO_DEVICE_FEATURE_DIRTY_TRACKER 64
+
+/**
+ * struct vfio_device_feature_dirty_tracker - data of the feature above
+ * @context_fd: File descriptor of a /dev/iommufd-dirty
+ * @policy: enum iommufd_dirty_policy
+ * @out_tracker_id: Id of the tracker in that context, never 0
+ * @__reserved: Must be 0
+ */
+struct vfio_device_feature_dirty_tracker {
+	__s32 context_fd;
+	__u32 policy;
+	__u32 out_tracker_id;
+	__u32 __reserved;
+};
+
+#endif
