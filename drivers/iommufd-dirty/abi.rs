@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the module meets C: all its `unsafe` is below this directory.
+//!
+//! Each file wraps one thing of the kernel and says in its head what makes it sound; what it offers
+//! to the rest of the module is safe.
+
+pub(crate) mod chardev;
+mod exports;
+#[cfg(iommufd_dirty_hwpt)]
+pub(crate) mod hwpt;
+pub(crate) mod lane;
+pub(crate) mod memcg;
+pub(crate) mod pages;
+pub(crate) mod registry;
+pub(crate) mod trace;
+pub(crate) mod tracker;
+pub(crate) mod uapi;
+
+#[cfg(iommufd_dirty_hwpt)]
+pub(crate) use exports::tracker_of;
+
+#[cfg(iommufd_dirty_hwpt)]
+#[allow(unreachable_pub)]
+#[path = "provider.rs"]
+pub(crate) mod provider;
+
+/// bindgen's output of `abi/glue.h`.
+#[allow(
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unsafe_op_in_unsafe_fn,
+    unreachable_pub,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
+pub(crate) mod bindings {
+    use kernel::bindings::{
+        mem_cgroup,
+        module, //
+    };
+    use pin_init::MaybeZeroable;
+    include!(env!("IOMMUFD_DIRTY_BINDINGS"));
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The functions that other modules call; `abi/glue.c` exports and describes them.
+
+use super::{
+    bindings::{
+        self,
+        iommufd_dirty_sink,
+        iommufd_dirty_tracker, //
+    },
+    chardev,
+    registry,
+    tracker::Provider, //
+};
+use crate::{
+    context,
+    sink::Sink,
+    tracker::Tracker, //
+};
+use core::ffi::c_int;
+use kernel::{
+    error::from_result,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    types::ForeignOwnable, //
+};
+
+/// The core's side of a registered tracker.
+///
+/// # Safety
+///
+/// `raw` must be registered, and stay so for `'a`.
+unsafe fn tracker<'a>(raw: *mut iommufd_dirty_tracker) -> ArcBorrow<'a, Tracker> {
+    // SAFETY: `register` put an `Arc<Tracker>` there, and `unregister` takes it away.
+    unsafe { <Arc<Tracker> as ForeignOwnable>::borrow((*raw).core) }
+}
+
+/// The core's side of a tracker that this module itself registered.
+#[cfg(iommufd_dirty_hwpt)]
+pub(crate) fn tracker_of<T: super::provider::Operations>(
+    registration: &super::provider::Registration<T>,
+) -> Arc<Tracker> {
+    // SAFETY: It is registered for as long as `registration` lives.
+    unsafe { tracker(registration.as_raw()) }.into()
+}
+
+#[no_mangle]
+unsafe extern "C" fn iommufd_dirty_rs_register(raw: *mut iommufd_dirty_tracker) -> c_int {
+    from_result(|| {
+        // SAFETY: The caller gives a tracker that is valid until `unregister` returns, which is
+        // after `close`; if this fails the provider is dropped here.
+        let (what, provider) = unsafe { Provider::new(raw) }?;
+        let tracker = Tracker::new(what, provider)?;
+        registry::add(tracker.clone())?;
+        // SAFETY: The field is the core's, and nobody uses the tracker before this returns.
+        unsafe { (*raw).core = tracker.into_foreign() };
+        Ok(0)
+    })
+}
+
+#[no_mangle]
+unsafe extern "C" fn iommufd_dirty_rs_unregister(raw: *mut iommufd_dirty_tracker) {
+    // SAFETY: The caller gives a registered tracker, and uses it no more in any other way.
+    let tracker = unsafe { <Arc<Tracker> as ForeignOwnable>::from_foreign((*raw).core) };
+    registry::remove(&tracker);
+    tracker.provider.close();
+    tracker.gone();
+    // SAFETY: The field is the core's, and the tracker still valid.
+    unsafe { (*raw).core = core::ptr::null_mut() };
+}
+
+#[no_mangle]
+unsafe extern "C" fn iommufd_dirty_rs_lost(raw: *mut iommufd_dirty_tracker, error: c_int) {
+    // SAFETY: The caller gives a registered tracker and does not unregister it meanwhile.
+    let tracker = unsafe { tracker(raw) };
+    tracker.lose(Error::from_errno(error));
+}
+
+#[no_mangle]
+unsafe extern "C" fn iommufd_dirty_rs_bind(
+    raw: *mut iommufd_dirty_tracker,
+    context_fd: c_int,
+    policy: u32,
+) -> c_int {
+    from_result(|| {
+        let file = chardev::context(context_fd)?;
+        // SAFETY: The caller gives a registered tracker and does not unregister it meanwhile.
+        let tracker = unsafe { tracker(raw) };
+        let id = context::bind(&file, tracker.into(), policy)?;
+        c_int::try_from(id).map_err(|_| ENOSPC)
+    })
+}
+
+#[no_mangle]
+unsafe extern "C" fn iommufd_dirty_rs_record(sink: *mut iommufd_dirty_sink, iova: u64, length: u64) {
+    // SAFETY: An op gets its sink from `Provider::read`, which lends it for the time of the call,
+    // to that task alone.
+    let sink = unsafe { &mut *sink.cast::<Sink<'_>>() };
+    sink.record(iova, length);
+}
+
+// The signatures are those of the C header: the two arms must have one type.
+const _: () = {
+    let _ = if true {
+        bindings::iommufd_dirty_rs_register
+    } else {
+        iommufd_dirty_rs_register
+    };
+    let _ = if true {
+        bindings::iommufd_dirty_rs_unregister
+    } else {
+        iommufd_dirty_rs_unregister
+    };
+    let _ = if true {
+        bindings::iommufd_dirty_rs_lost
+    } else {
+        iommufd_dirty_rs_lost
+    };
+    let _ = if true {
+        bindings::iommufd_dirty_rs_bind
+    } else {
+        iommufd_dirty_rs_bind
+    };
+    let _ = if true {
+        bindings::iommufd_dirty_rs_record
+    } else {
+        iommufd_dirty_rs_record
+    };
+};

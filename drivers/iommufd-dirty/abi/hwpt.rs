@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A hold on an iommufd HWPT and its dirty bits.
+//!
+//! C header: `include/linux/iommufd.h`, with `patches/` applied.
+
+use super::{
+    bindings,
+    provider::Sink, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    ffi::c_void,
+    prelude::*, //
+};
+
+/// A paging HWPT that has dirty tracking.
+///
+/// # Invariants
+///
+/// Both pointers own a reference, and that to the context is put last.
+pub(crate) struct Hwpt {
+    ictx: NonNull<bindings::iommufd_ctx>,
+    hwpt: NonNull<bindings::iommufd_hwpt_paging>,
+}
+
+// SAFETY: iommufd locks by itself; its functions may be called from any task.
+unsafe impl Send for Hwpt {}
+// SAFETY: As above.
+unsafe impl Sync for Hwpt {}
+
+impl Hwpt {
+    /// HWPT `id` of the iommufd that is open as `fd` in the current task.
+    ///
+    /// Errors: `EBADF`, or `EBADFD` if it is not an iommufd; `ENOENT` no such HWPT; `EXDEV` nested;
+    /// `EOPNOTSUPP` no dirty tracking.
+    pub(crate) fn get(fd: i32, id: u32) -> Result<Self> {
+        // SAFETY: May be called with any number.
+        let ictx = from_err_ptr(unsafe { bindings::iommufd_ctx_from_fd(fd) })?;
+        let ictx = NonNull::new(ictx).ok_or(EBADF)?;
+        // SAFETY: The reference to `ictx` is ours.
+        let hwpt = from_err_ptr(unsafe { bindings::iommufd_hwpt_dirty_get(ictx.as_ptr(), id) })
+            .and_then(|hwpt| NonNull::new(hwpt).ok_or(ENOENT));
+        match hwpt {
+            // INVARIANT: Both functions return references that are ours.
+            Ok(hwpt) => Ok(Self { ictx, hwpt }),
+            Err(e) => {
+                // SAFETY: The reference is ours, and not used any more.
+                unsafe { bindings::iommufd_ctx_put(ictx.as_ptr()) };
+                Err(e)
+            }
+        }
+    }
+
+    /// Bitmap of the page sizes that the page table can have.
+    pub(crate) fn pgsizes(&self) -> u64 {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::iommufd_hwpt_dirty_pgsizes(self.hwpt.as_ptr()) as u64 }
+    }
+
+    /// Identifies the IOAS.
+    pub(crate) fn space(&self) -> usize {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::iommufd_hwpt_dirty_space(self.hwpt.as_ptr()) as usize }
+    }
+
+    /// Claims the dirty bits and switches tracking on. `EBUSY`: somebody else has.
+    pub(crate) fn start(&self) -> Result {
+        // SAFETY: By the type invariants.
+        to_result(unsafe { bindings::iommufd_hwpt_dirty_start(self.hwpt.as_ptr()) })
+    }
+
+    /// Switches tracking off and gives the dirty bits back.
+    pub(crate) fn stop(&self) -> Result {
+        // SAFETY: By the type invariants.
+        to_result(unsafe { bindings::iommufd_hwpt_dirty_stop(self.hwpt.as_ptr()) })
+    }
+
+    /// Reads into `sink`. `flags` are `IOMMUFD_HWPT_DIRTY_*`. `true` if a part is not mapped.
+    pub(crate) fn read(
+        &self,
+        iova: u64,
+        length: u64,
+        flags: u32,
+        sink: &mut Sink<'_>,
+    ) -> Result<bool> {
+        let iova = usize::try_from(iova).map_err(|_| EOVERFLOW)?;
+        let length = usize::try_from(length).map_err(|_| EOVERFLOW)?;
+        // SAFETY: By the type invariants; `record` is given the sink that it expects, which is
+        // valid until the function returns.
+        let ret = unsafe {
+            bindings::iommufd_hwpt_dirty_read(
+                self.hwpt.as_ptr(),
+                iova,
+                length,
+                flags,
+                Some(record),
+                sink.as_raw().cast(),
+            )
+        };
+        to_result(ret)?;
+        Ok(ret > 0)
+    }
+}
+
+impl Drop for Hwpt {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants both references are ours, and not used any more.
+        unsafe {
+            bindings::iommufd_hwpt_dirty_put(self.ictx.as_ptr(), self.hwpt.as_ptr());
+            bindings::iommufd_ctx_put(self.ictx.as_ptr());
+        }
+    }
+}
+
+/// # Safety
+///
+/// `sink` must be the sink of the op that is being called.
+unsafe extern "C" fn record(sink: *mut c_void, iova: usize, length: usize) {
+    // SAFETY: By the safety requirements.
+    unsafe { bindings::iommufd_dirty_rs_record(sink.cast(), iova as u64, length as u64) }
+}

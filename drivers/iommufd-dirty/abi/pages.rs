@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages of a user's bitmap, pinned while trackers record into them.
+//!
+//! C header: `include/linux/mm.h`.
+
+use crate::logic::window::{
+    words,
+    Bits,
+    Window, //
+};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
+use kernel::{
+    bindings,
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+/// Pages pinned at a time: 2 MiB of bitmap, which is 64 GiB at 4 KiB per bit.
+pub(crate) const MAX_PAGES: usize = 512;
+
+const WORDS_PER_PAGE: usize = PAGE_SIZE / core::mem::size_of::<u64>();
+
+/// Pinned user pages.
+///
+/// # Invariants
+///
+/// All of `pages` are pinned for writing.
+pub(crate) struct Pages {
+    pages: KVec<*mut bindings::page>,
+}
+
+// SAFETY: Pinned pages may be used and unpinned by any task.
+unsafe impl Send for Pages {}
+// SAFETY: `set` writes to them atomically only.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    /// Room for [`MAX_PAGES`] pages; none is pinned yet.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            pages: KVec::with_capacity(MAX_PAGES, GFP_KERNEL_ACCOUNT)?,
+        })
+    }
+
+    /// Pins all the pages of `window` instead of those that are pinned now.
+    ///
+    /// Errors: `EFAULT` if one of them cannot be written to; then none is pinned. `EINTR`,
+    /// `ENOMEM`.
+    pub(crate) fn pin(&mut self, window: &Window) -> Result {
+        self.unpin();
+        let spare = self.pages.spare_capacity_mut();
+        let count = window.pages;
+        if count > spare.len() {
+            return Err(EINVAL);
+        }
+        let addr = usize::try_from(window.addr).map_err(|_| EFAULT)?;
+        let nr = c_int::try_from(count).map_err(|_| EINVAL)?;
+        // SAFETY: There is room for `nr` pointers.
+        let pinned = unsafe {
+            bindings::pin_user_pages_fast(
+                addr,
+                nr,
+                bindings::FOLL_WRITE,
+                spare.as_mut_ptr().cast(),
+            )
+        };
+        let got = match usize::try_from(pinned) {
+            Ok(got) => got.min(count),
+            Err(_) => {
+                let error = Error::from_errno(pinned);
+                return Err(if error == ENOMEM { ENOMEM } else { EFAULT });
+            }
+        };
+        // INVARIANT: The first `got` were written, and are pinned.
+        // SAFETY: `got` is within the capacity and those elements are initialised.
+        unsafe { self.pages.inc_len(got) };
+        if got < count {
+            self.unpin();
+            return Err(EFAULT);
+        }
+        Ok(())
+    }
+
+    /// Sets bits, counted from the first pinned page, and returns how many were not set before.
+    /// Bits beyond the pinned pages are ignored.
+    pub(crate) fn set(&self, bits: Bits) -> u64 {
+        let mut fresh = 0u64;
+        let mut mapped: Option<Mapped> = None;
+        words(bits, |index, mask| {
+            let at = index / WORDS_PER_PAGE;
+            if !mapped.as_ref().is_some_and(|m| m.at == at) {
+                // Local mappings nest: the old one goes first.
+                drop(mapped.take());
+                mapped = Mapped::new(self, at);
+            }
+            if let Some(m) = &mapped {
+                let old = m.or(index % WORDS_PER_PAGE, mask);
+                fresh = u64::from((mask & !old).count_ones()).saturating_add(fresh);
+            }
+        });
+        fresh
+    }
+
+    /// Unpins all.
+    pub(crate) fn unpin(&mut self) {
+        if self.pages.is_empty() {
+            return;
+        }
+        // SAFETY: By the type invariants they are pinned; they were pinned to be written to.
+        unsafe {
+            bindings::unpin_user_pages_dirty_lock(
+                self.pages.as_mut_ptr(),
+                self.pages.len(),
+                true,
+            )
+        };
+        self.pages.clear();
+    }
+
+    /// Bytes of kernel memory held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.pages
+            .capacity()
+            .saturating_mul(core::mem::size_of::<*mut bindings::page>())
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.unpin();
+    }
+}
+
+/// One page, mapped into the kernel.
+///
+/// # Invariants
+///
+/// `addr` is the local mapping of a pinned page, made by this task.
+struct Mapped {
+    at: usize,
+    addr: *mut kernel::ffi::c_void,
+}
+
+impl Mapped {
+    fn new(pages: &Pages, at: usize) -> Option<Self> {
+        let page = *pages.pages.get(at)?;
+        // INVARIANT: By the invariants of `Pages` the page is pinned, and stays so as long as
+        // `pages` is borrowed, which is longer than any `Mapped` lives.
+        // SAFETY: As above.
+        let addr = unsafe { bindings::kmap_local_page(page) };
+        Some(Self { at, addr })
+    }
+
+    /// ORs `mask` into word `index` of the page (less than [`WORDS_PER_PAGE`]), returns the old
+    /// word.
+    fn or(&self, index: usize, mask: u64) -> u64 {
+        let index = index.min(WORDS_PER_PAGE - 1);
+        // SAFETY: By the type invariants a whole page is mapped, `index` is within it, and pages
+        // are aligned. Userspace may write at the same time: it is accessed atomically, through
+        // `UnsafeCell`.
+        let word = unsafe { &*self.addr.cast::<AtomicU64>().add(index) };
+        // The words of the uAPI are little-endian.
+        let mask = mask.to_le();
+        let old = if mask == u64::MAX {
+            // What is ORed in is all of it: an exchange does not loop.
+            word.swap(mask, Ordering::Relaxed)
+        } else {
+            word.fetch_or(mask, Ordering::Relaxed)
+        };
+        u64::from_le(old)
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this task made the mapping, and mappings are undone in
+        // reverse order because `set` holds one at a time.
+        unsafe { bindings::kunmap_local(self.addr) }
+    }
+}

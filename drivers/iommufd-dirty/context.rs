@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A context: one open of /dev/iommufd-dirty.
+//!
+//! One system call at a time has the context's [`State`]: it takes it out and puts it back, so that
+//! no lock is held while it faults in user memory or waits for hardware, and those who wait can be
+//! interrupted. `poll()`, and a tracker that is lost or unregistered, never need the state.
+//!
+//! Locks: none of these is taken inside of another, but that `Tracker::binding` is innermost.
+
+use crate::{
+    abi::memcg::Memcg,
+    member::{
+        Member,
+        Policy, //
+    },
+    state::State,
+    tracker::Tracker, //
+};
+use kernel::{
+    new_condvar,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        poll::PollCondVar,
+        Arc,
+        CondVar,
+        Mutex, //
+    }, //
+};
+
+static CONTEXTS: Atomic<u32> = Atomic::new(0);
+
+/// Tells whoever polls a context that a tracker is lost.
+#[pin_data]
+pub(crate) struct Waker {
+    context: u32,
+    lost: Atomic<bool>,
+    #[pin]
+    wait: PollCondVar,
+}
+
+impl Waker {
+    pub(crate) fn context(&self) -> u32 {
+        self.context
+    }
+
+    /// From any context.
+    pub(crate) fn wake(&self) {
+        self.lost.store(true, Relaxed);
+        self.wait.notify_all();
+    }
+
+    pub(crate) fn reset(&self) {
+        self.lost.store(false, Relaxed);
+    }
+}
+
+#[pin_data]
+pub(crate) struct Context {
+    waker: Arc<Waker>,
+    memcg: Arc<Memcg>,
+    /// `None` while a system call has it, or once the context is closed.
+    #[pin]
+    state: Mutex<Option<KBox<State>>>,
+    #[pin]
+    free: CondVar,
+}
+
+impl Context {
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let memcg = Arc::new(Memcg::current(), GFP_KERNEL)?;
+        let waker = Arc::pin_init(
+            pin_init!(Waker {
+                context: CONTEXTS.fetch_add(1, Relaxed).wrapping_add(1),
+                lost: Atomic::new(false),
+                wait <- PollCondVar::new(
+                    c"iommufd_dirty::Waker::wait",
+                    kernel::static_lock_class!()
+                ),
+            }),
+            kernel::alloc::flags::GFP_KERNEL_ACCOUNT,
+        )?;
+        let state = State::new(waker.clone(), memcg.clone())?;
+        Arc::pin_init(
+            pin_init!(Self {
+                waker,
+                memcg,
+                state <- new_mutex!(Some(state), "iommufd_dirty::Context::state"),
+                free <- new_condvar!("iommufd_dirty::Context::free"),
+            }),
+            kernel::alloc::flags::GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    pub(crate) fn poll_wait(&self) -> &PollCondVar {
+        &self.waker.wait
+    }
+
+    /// Was a tracker lost since START?
+    pub(crate) fn has_lost(&self) -> bool {
+        self.waker.lost.load(Relaxed)
+    }
+
+    /// Calls `f` with the state, when no other system call has it, and with memory charged to
+    /// whoever opened the context. `EINTR`.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
+        let mut state = {
+            let mut slot = self.state.lock();
+            loop {
+                if let Some(state) = slot.take() {
+                    break state;
+                }
+                if self.free.wait_interruptible(&mut slot) {
+                    return Err(EINTR);
+                }
+            }
+        };
+        let result = {
+            let _charge = self.memcg.charge();
+            f(&mut state)
+        };
+        *self.state.lock() = Some(state);
+        self.free.notify_one();
+        result
+    }
+
+    /// The file is closed: no system call is under way or can begin. Stops and unbinds all.
+    pub(crate) fn close(&self) {
+        let state = self.state.lock().take();
+        drop(state);
+    }
+}
+
+/// Puts a tracker into a context: `iommufd_dirty_bind()`. Returns its id there.
+pub(crate) fn bind(context: &Context, tracker: Arc<Tracker>, policy: u32) -> Result<u32> {
+    let policy = Policy::from_uapi(policy)?;
+    context.with(|state| state.bind(|id, waker| Member::of_tracker(id, waker, tracker, policy)))
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! READ into an array of extents, and READ that only counts.
+//!
+//! There is no bitmap to OR into: the trackers are read into their residuals, a chunk of the address
+//! space at a time, and what is delivered is the union of these. What did not fit into the array
+//! stays in the residuals.
+
+use crate::{
+    abi::{
+        bindings::*,
+        uapi::{
+            self,
+            put,
+            DirtyRange, //
+        }, //
+    },
+    logic::{
+        extents::Extents,
+        granule::MIN_PAGE_SIZE,
+        range::Range,
+        window::{
+            Grow,
+            PageCounter, //
+        }, //
+    },
+    read::{
+        done,
+        interrupted,
+        read_element,
+        skip, //
+    },
+    sink::Into,
+    state::{
+        Found,
+        State, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// Bytes of memory of a residual that one extent may take, at worst: its blocks may be half full.
+const BYTES_PER_EXTENT: u64 = 2 * core::mem::size_of::<Range>() as u64;
+
+/// The longest chunk, also with a residual that may hold all the memory there is.
+const MAX_CHUNK: u64 = 1 << 40;
+
+/// What became of an extent that was to be delivered.
+enum Delivered {
+    Yes,
+    /// The array is full.
+    Full,
+}
+
+impl State {
+    /// READ with EXTENTS or COUNT_ONLY.
+    pub(crate) fn read_extents(&mut self, cmd: &mut uapi::Read) -> Result {
+        let room = core::mem::take(&mut cmd.nr_extents);
+        while cmd.next_range < cmd.nr_ranges {
+            let range = read_element(cmd.ranges_uptr, cmd.next_range, cmd.page_size)?.range;
+            while let Some(left) = skip(range, cmd.next_offset) {
+                let chunk = chunk(left, cmd.page_size);
+                if let Delivered::Full = self.read_chunk(cmd, range, chunk, room)? {
+                    cmd.out_status |= IOMMUFD_DIRTY_STATUS_MORE;
+                    return Ok(());
+                }
+                if chunk.last() == range.last() {
+                    break;
+                }
+                cmd.next_offset = done(range, chunk.last());
+                if interrupted() {
+                    return Err(EINTR);
+                }
+            }
+            cmd.next_range = cmd.next_range.saturating_add(1);
+            cmd.next_offset = 0;
+        }
+        Ok(())
+    }
+
+    fn read_chunk(
+        &mut self,
+        cmd: &mut uapi::Read,
+        range: Range,
+        chunk: Range,
+        room: u32,
+    ) -> Result<Delivered> {
+        let how = cmd.how(Into::Residual);
+        let mut found = Found::default();
+        let union = if how.keep {
+            let how = cmd.how(Into::Scratch);
+            self.for_parts(chunk, |state, part| state.pass(part, how, &mut found));
+            self.union(chunk, how.only)
+        } else {
+            self.harvest(chunk, how, &mut found);
+            self.union(chunk, how.only)
+        };
+        if !self.tracked.covers(&chunk) {
+            found.status |= IOMMUFD_DIRTY_STATUS_HOLE;
+        }
+        // What was found before an error is in the residuals.
+        cmd.add(&found)?;
+        if cmd.only_counts() {
+            let mut pages = PageCounter::new(range, cmd.page_size).ok_or(EINVAL)?;
+            union.for_each_in(chunk, |dirty| pages.push(dirty));
+            cmd.out_dirty = cmd.out_dirty.saturating_add(pages.total());
+            return Ok(Delivered::Yes);
+        }
+        let mut grow = Grow::new(range, cmd.page_size).ok_or(EINVAL)?;
+        let mut left = Some(chunk);
+        while let Some(dirty) = left.and_then(|left| union.first_in(left)) {
+            if let Some(extent) = grow.push(dirty) {
+                if let Delivered::Full = self.deliver(cmd, range, extent, room)? {
+                    return Ok(Delivered::Full);
+                }
+            }
+            left = dirty
+                .last()
+                .checked_add(1)
+                .and_then(|next| Range::inclusive(next, chunk.last()));
+        }
+        match grow.finish() {
+            Some(extent) => self.deliver(cmd, range, extent, room),
+            None => Ok(Delivered::Yes),
+        }
+    }
+
+    /// All that members hold in `chunk`, taken or peeked at; their scratches are empty afterwards.
+    fn union(&mut self, chunk: Range, only: u32) -> Extents {
+        let mut union = crate::new_residual();
+        for m in self.members.iter_mut() {
+            if only == 0 || only == m.id {
+                m.residual.for_each_in(chunk, |dirty| union.insert(dirty));
+                m.scratch.for_each_in(chunk, |dirty| union.insert(dirty));
+                m.scratch.clear();
+            }
+        }
+        if only == 0 {
+            self.residual
+                .for_each_in(chunk, |dirty| union.insert(dirty));
+        }
+        union
+    }
+
+    /// Writes one extent to the user's array and, unless it is to stay dirty, forgets it.
+    fn deliver(
+        &mut self,
+        cmd: &mut uapi::Read,
+        range: Range,
+        extent: Range,
+        room: u32,
+    ) -> Result<Delivered> {
+        // To go on here: extents begin with a page of the request.
+        cmd.next_offset = extent.first().saturating_sub(range.first());
+        if cmd.nr_extents == room {
+            return Ok(Delivered::Full);
+        }
+        let raw = DirtyRange {
+            iova: extent.first(),
+            length: extent.length(),
+        };
+        put(cmd.extents_uptr, cmd.nr_extents, &raw)?;
+        cmd.nr_extents = cmd.nr_extents.saturating_add(1);
+        let pages = extent.length().div_ceil(cmd.page_size.max(1));
+        cmd.out_dirty = cmd.out_dirty.saturating_add(pages);
+        cmd.next_offset = done(range, extent.last());
+        if cmd.how(Into::Residual).keep {
+            return Ok(Delivered::Yes);
+        }
+        for m in self.members.iter_mut() {
+            if cmd.tracker_id == 0 || cmd.tracker_id == m.id {
+                m.residual.remove(extent);
+            }
+        }
+        if cmd.tracker_id == 0 {
+            self.residual.remove(extent);
+        }
+        Ok(Delivered::Yes)
+    }
+}
+
+/// The first piece of `left` whose dirt a residual can hold however scattered it is; whole pages.
+fn chunk(left: Range, page_size: u64) -> Range {
+    // Every other granule dirty is the worst.
+    let bytes = (crate::residual_max() / BYTES_PER_EXTENT).saturating_mul(2 * MIN_PAGE_SIZE);
+    let bytes = bytes.min(MAX_CHUNK).max(page_size) & page_size.wrapping_neg();
+    let last = bytes.saturating_sub(1).saturating_add(left.first());
+    let last = last.min(left.last());
+    Range::inclusive(left.first(), last).unwrap_or(left)
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Dirty tracking of I/O address spaces, for live migration of virtual machines.
+//!
+//! Whoever knows which pages a device wrote registers a [`tracker`]; userspace puts trackers into a
+//! [`context`] and reads them one by one or merged. Who does what:
+//!
+//! - [`abi`]: everything that is unsafe: the device node, calls from and to trackers, pinned pages;
+//! - [`ioctl`] with [`start`], [`ranges`], [`read`], [`extents`], [`clear`]: the uAPI;
+//! - [`state`]: a context's members and the passes over them; [`member`]: one of them;
+//! - [`sink`]: where a tracker's dirt goes;
+//! - [`hwpt`]: the tracker of an iommufd page table;
+//! - [`logic`]: what needs no kernel, and is tested on the host.
+//!
+//! C headers: `include/uapi/linux/iommufd_dirty.h`, `include/linux/iommufd_dirty.h`.
+
+use kernel::{
+    debugfs,
+    prelude::*, //
+};
+
+mod abi;
+mod clear;
+mod context;
+mod debug;
+mod extents;
+#[cfg(iommufd_dirty_hwpt)]
+mod hwpt;
+mod ioctl;
+pub mod logic;
+pub mod mem;
+mod member;
+mod ranges;
+mod read;
+mod sink;
+mod start;
+mod state;
+mod tracker;
+
+module! {
+    type: IommufdDirty,
+    name: "iommufd_dirty",
+    authors: ["The iommufd-dirty authors"],
+    description: "Dirty trackers of I/O address spaces",
+    license: "GPL",
+    imports_ns: ["IOMMUFD"],
+    params: {
+        residual_max_kib: u64 {
+            default: 16384,
+            description: "KiB of kernel memory that one tracker's residual may hold (at least 64)",
+        },
+    },
+}
+
+/// Bytes of kernel memory that one residual may hold.
+fn residual_max() -> u64 {
+    let kib = module_parameters::residual_max_kib.value();
+    kib.clamp(64, 1 << 30) << 10
+}
+
+/// An empty residual with the limit in force.
+fn new_residual() -> logic::extents::Extents {
+    let mut residual = logic::extents::Extents::new();
+    residual.set_limit(usize::try_from(residual_max()).unwrap_or(usize::MAX));
+    residual
+}
+
+#[pin_data]
+struct IommufdDirty {
+    // Dropped in this order: the node first, so that nobody opens a context any more.
+    #[pin]
+    _node: abi::chardev::Node,
+    #[pin]
+    _trackers: debugfs::File<()>,
+    _dir: debugfs::Dir,
+}
+
+impl kernel::InPlaceModule for IommufdDirty {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        abi::registry::init();
+        let dir = debugfs::Dir::new(c"iommufd-dirty");
+        try_pin_init!(Self {
+            _trackers <- dir.read_callback_file(c"trackers", (), &debug::trackers),
+            _dir: dir.clone(),
+            _node <- abi::chardev::Node::new(),
+        })
+    }
+}
