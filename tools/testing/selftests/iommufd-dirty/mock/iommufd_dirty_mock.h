@@ -12,8 +12,8 @@
  *
  * The mock keeps its dirt in a sparse set of granules. A dirty mark is rounded
  * out to the granule that START agreed on, and from there to @block bytes where
- * that is coarser (a "huge IOPTE": one dirty bit for the whole block). While it
- * is not started, marks are dropped.
+ * that is coarser (a "huge IOPTE": one dirty bit for the whole block). What is
+ * outside of its ranges then, or comes while it is not started, is dropped.
  */
 enum mock_knob {
 	/* Milliseconds that each read takes. */
@@ -34,9 +34,8 @@ enum mock_knob {
 	MOCK_KNOB_LOSE,
 	/* Report this many bytes as bitmap memory (iommufd_dirty_tracker.bitmap_bytes). */
 	MOCK_KNOB_BITMAP_BYTES,
-	/* START answers ENOSPC unless this many (or more) slots are free; the
-	 * module has 4 slots that all its started trackers with this knob not 0
-	 * share.
+	/* Slots that a start takes until the stop; ENOSPC unless as many are
+	 * free of the 4 that the module has for all its trackers.
 	 */
 	MOCK_KNOB_SLOTS,
 };

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Trackers that stop to be one, and what each policy makes of it.
+ */
+#include "members.h"
+
+#define BITS (MEMBERS_SIZE / SZ_4K)
+
+/*
+ * The ways in which a tracker stops to be one. Each policy has the same answer
+ * to all of them; only the errno differs.
+ */
+enum trouble {
+	START_FAILS,
+	READ_FAILS,
+	LOST,
+	GONE,
+	GONE_BEFORE_START,
+};
+
+FIXTURE(trouble)
+{
+	struct members members;
+	int fd;
+	int bad;
+	__u32 bad_id;
+};
+
+FIXTURE_VARIANT(trouble)
+{
+	enum trouble trouble;
+	int error;
+	__u32 state;
+	int out_error;
+};
+
+FIXTURE_VARIANT_ADD(trouble, start_fails)
+{
+	.trouble = START_FAILS,
+	.error = EIO,
+	.state = IOMMUFD_DIRTY_STATE_FAILED,
+	.out_error = -EIO,
+};
+
+FIXTURE_VARIANT_ADD(trouble, read_fails)
+{
+	.trouble = READ_FAILS,
+	.error = EIO,
+	.state = IOMMUFD_DIRTY_STATE_TRACKING,
+};
+
+FIXTURE_VARIANT_ADD(trouble, lost)
+{
+	.trouble = LOST,
+	.error = EIO,
+	.state = IOMMUFD_DIRTY_STATE_LOST,
+	.out_error = -EREMOTEIO,
+};
+
+FIXTURE_VARIANT_ADD(trouble, gone)
+{
+	.trouble = GONE,
+	.error = ESHUTDOWN,
+	.state = IOMMUFD_DIRTY_STATE_GONE,
+	.out_error = -ESHUTDOWN,
+};
+
+FIXTURE_VARIANT_ADD(trouble, gone_before_start)
+{
+	.trouble = GONE_BEFORE_START,
+	.error = ESHUTDOWN,
+	.state = IOMMUFD_DIRTY_STATE_GONE,
+	.out_error = -ESHUTDOWN,
+};
+
+FIXTURE_SETUP(trouble)
+{
+	struct members_variant two = { .mocks = 2 };
+
+	members_open(_metadata, &self->members, &two);
+	self->fd = self->members.fd;
+	self->bad = self->members.member[1].mock;
+	self->bad_id = self->members.member[1].id;
+}
+
+FIXTURE_TEARDOWN(trouble)
+{
+	members_close(&self->members);
+}
+
+static int start_with_trouble(struct __test_metadata *_metadata, int fd,
+			      int bad, enum trouble trouble)
+{
+	int ret;
+
+	if (trouble == START_FAILS)
+		test_mock_knob(bad, MOCK_KNOB_FAIL_START, 1);
+	if (trouble == GONE_BEFORE_START)
+		test_mock_unregister(bad);
+	ret = _test_cmd_start(fd, 0, SZ_4K);
+	if (ret)
+		return ret;
+	if (trouble == LOST)
+		test_mock_knob(bad, MOCK_KNOB_LOSE, EREMOTEIO);
+	if (trouble == GONE)
+		test_mock_unregister(bad);
+	return 0;
+}
+
+/* For each READ that is to fail. */
+#define arm_read()                                                      \
+	({                                                              \
+		if (variant->trouble == READ_FAILS)                     \
+			test_mock_knob(self->bad, MOCK_KNOB_FAIL_READ, 1); \
+	})
+
+TEST_F(trouble, policy_fail_is_an_error)
+{
+	__u8 bits[BITS / 8] = {};
+	struct mock_state state;
+	int ret;
+
+	ret = start_with_trouble(_metadata, self->fd, self->bad,
+				 variant->trouble);
+	if (variant->trouble == START_FAILS ||
+	    variant->trouble == GONE_BEFORE_START) {
+		EXPECT_ERRNO(variant->error, ret);
+		/* All or nothing: the one that could was stopped. */
+		test_mock_state(self->members.member[0].mock, &state);
+		EXPECT_EQ(0, state.started);
+		EXPECT_EQ(state.starts, state.stops);
+		test_err_read(ENODATA, self->fd, 0, 0, MEMBERS_BASE,
+			      MEMBERS_SIZE, SZ_4K, bits);
+		return;
+	}
+	ASSERT_EQ(0, ret);
+	/* What the other one has is delivered in the READ that fails. */
+	test_mock_dirty(self->members.member[0].mock, MEMBERS_BASE, SZ_4K);
+	arm_read();
+	test_err_read(variant->error, self->fd, 0, 0, MEMBERS_BASE,
+		      MEMBERS_SIZE, SZ_4K, bits);
+	EXPECT_EQ(1, bits[0]);
+	arm_read();
+	test_err_read(variant->error, self->fd, self->bad_id, 0, MEMBERS_BASE,
+		      MEMBERS_SIZE, SZ_4K, bits);
+	EXPECT_EQ(1, bits[0]);
+	/* The other one by itself is not concerned. */
+	test_cmd_read(self->fd, self->members.member[0].id, 0, MEMBERS_BASE,
+		      MEMBERS_SIZE, SZ_4K, bits, NULL, NULL);
+}
+
+TEST_F(trouble, policy_ignore_skips_and_says_so)
+{
+	struct iommufd_dirty_tracker_info info;
+	struct iommufd_dirty_start_result results[2];
+	unsigned int i;
+	__u32 status;
+
+	test_cmd_set_policy(self->fd, self->bad_id, POLICY_IGNORE);
+	ASSERT_EQ(0, start_with_trouble(_metadata, self->fd, self->bad,
+					variant->trouble));
+	for (i = 0; i < 2; i++) {
+		member_write(&self->members, 0,
+			     MEMBERS_BASE + (i + 1) * SZ_64K, SZ_4K);
+		arm_read();
+		status = members_read_all(&self->members);
+		EXPECT_EQ(IOMMUFD_DIRTY_STATUS_IGNORED, status);
+	}
+	test_cmd_tracker_info(self->fd, self->bad_id, &info);
+	EXPECT_EQ(variant->state, info.out_state);
+	if (variant->out_error)
+		EXPECT_EQ(variant->out_error, info.out_error);
+
+	/* Of the one that works, alone, there is nothing to say. */
+	status = model_read(&self->members.model, .fd = self->fd,
+			    .tracker_id = self->members.member[0].id,
+			    .who = MODEL_ALL, .iova = MEMBERS_BASE,
+			    .length = MEMBERS_SIZE, .page_size = SZ_4K);
+	EXPECT_EQ(0, status);
+
+	if (variant->trouble == START_FAILS) {
+		__u32 nr = 2;
+		__u64 granule;
+
+		test_cmd_stop(self->fd);
+		test_mock_knob(self->bad, MOCK_KNOB_FAIL_START, 1);
+		ASSERT_EQ(0, _test_cmd_start_results(self->fd, 0, SZ_4K,
+						     &granule, results, &nr));
+		EXPECT_EQ(0, results[0].error);
+		EXPECT_EQ(-EIO, results[1].error);
+	}
+	test_cmd_stop(self->fd);
+}
+
+TEST_F(trouble, policy_all_dirty_is_dirty_in_each_read)
+{
+	__u64 dirty;
+	__u32 status;
+	unsigned int i;
+
+	test_cmd_set_policy(self->fd, self->bad_id, POLICY_ALL_DIRTY);
+	ASSERT_EQ(0, start_with_trouble(_metadata, self->fd, self->bad,
+					variant->trouble));
+	for (i = 0; i < 3; i++) {
+		__u8 bits[BITS / 8 + 8] = {};
+		unsigned int byte;
+
+		arm_read();
+		/* More than the ranges: a hole stays clean. */
+		test_cmd_read(self->fd, 0, 0, MEMBERS_BASE,
+			      MEMBERS_SIZE + 64 * SZ_4K, SZ_4K, bits, &status,
+			      &dirty);
+		EXPECT_EQ(IOMMUFD_DIRTY_STATUS_ALL_DIRTY |
+				  IOMMUFD_DIRTY_STATUS_HOLE,
+			  status);
+		EXPECT_EQ(BITS, dirty);
+		for (byte = 0; byte < sizeof(bits); byte++)
+			ASSERT_EQ(byte < BITS / 8 ? 0xff : 0, bits[byte]);
+	}
+	arm_read();
+	test_cmd_count(self->fd, self->bad_id, MEMBERS_BASE, MEMBERS_SIZE,
+		       &status, &dirty);
+	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_ALL_DIRTY, status);
+	EXPECT_EQ(BITS, dirty);
+	test_cmd_count(self->fd, self->members.member[0].id, MEMBERS_BASE,
+		       MEMBERS_SIZE, &status, &dirty);
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, dirty);
+	test_cmd_stop(self->fd);
+}
+
+TEST_F(trouble, policy_can_change_while_it_lasts)
+{
+	__u8 bits[BITS / 8] = {};
+	__u32 status;
+
+	test_cmd_set_policy(self->fd, self->bad_id, POLICY_IGNORE);
+	ASSERT_EQ(0, start_with_trouble(_metadata, self->fd, self->bad,
+					variant->trouble));
+	test_cmd_set_policy(self->fd, self->bad_id, POLICY_FAIL);
+	arm_read();
+	ASSERT_EQ(-1, _test_cmd_read(self->fd, 0, 0, MEMBERS_BASE, MEMBERS_SIZE,
+				     SZ_4K, bits, &status, NULL));
+	EXPECT_EQ(variant->error, errno);
+	test_cmd_set_policy(self->fd, self->bad_id, POLICY_ALL_DIRTY);
+	arm_read();
+	test_cmd_read(self->fd, 0, 0, MEMBERS_BASE, MEMBERS_SIZE, SZ_4K, bits,
+		      &status, NULL);
+	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_ALL_DIRTY, status);
+}
+
+TEST_F(trouble, unbind_keep_of_what_cannot_be_read_is_all_dirty)
+{
+	__u64 dirty;
+	__u32 status;
+
+	test_cmd_set_policy(self->fd, self->bad_id, POLICY_IGNORE);
+	ASSERT_EQ(0, start_with_trouble(_metadata, self->fd, self->bad,
+					variant->trouble));
+	arm_read();
+	test_cmd_unbind(self->fd, self->bad_id, IOMMUFD_DIRTY_UNBIND_KEEP);
+	test_cmd_count(self->fd, 0, MEMBERS_BASE, MEMBERS_SIZE, &status,
+		       &dirty);
+	EXPECT_EQ(BITS, dirty);
+	EXPECT_EQ(0, status);
+}
+
+TEST_HARNESS_MAIN
