@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What a person types. kbuild reads Kbuild instead.
+
+KDIR_DEFAULT := /lib/modules/$(shell uname -r)/build
+LLVM ?= 1
+
+VM := tools/testing/vm
+MODULES = $(MAKE) -C "$(or $(KDIR),$(KDIR_DEFAULT))" LLVM=$(LLVM) \
+	M="$(CURDIR)" MO="$(CURDIR)/build/modules"
+
+export KDIR KSRC
+
+help:
+	@echo 'On a fresh machine (Debian 12/13 or Ubuntu 24.04, x86-64, root or sudo):'
+	@echo '  demo             set up what is missing, and show in a VM what this does'
+	@echo '  test             set up what is missing, and run every test'
+	@echo '  vm               a shell in a VM with the modules loaded'
+	@echo '  check            static checks: rustfmt, clippy, checkpatch, sparse, shellcheck'
+	@echo 'For a kernel of your own:'
+	@echo '  modules          build the modules for KDIR, into build/modules'
+	@echo '  modules_install  install them (INSTALL_MOD_PATH= as in the kernel)'
+	@echo 'And:'
+	@echo '  clean            remove what was built here; the cache stays'
+	@echo 'Variables:'
+	@echo '  KDIR=  a built kernel tree; demo, test and vm then run on it'
+	@echo '         (modules: default $(KDIR_DEFAULT))'
+	@echo '  KSRC=  a kernel source tree to build the kernels of demo, test and vm from;'
+	@echo '         apply patches/ to it first'
+	@echo '  LLVM=  for modules: 1 (default) builds with clang, empty with gcc'
+	@echo '  XDG_CACHE_HOME=  holds iommufd-dirty/: the compilers and the kernels, 10 GB'
+
+demo:
+	@$(VM)/run.sh --kernel $(if $(KDIR),kdir,fast) --show demo
+
+test:
+	@$(VM)/test.sh
+
+vm:
+	@$(VM)/run.sh --kernel $(if $(KDIR),kdir,fast) shell
+
+check:
+	@$(VM)/check.sh
+
+modules:
+	$(MODULES) modules
+
+modules_install:
+	$(MODULES) modules_install
+
+clean:
+	rm -rf build
+	find drivers tools \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
+		-o -name '.*.cmd' -o -name '*_generated.rs' -o -name modules.order \) -delete
+	rm -f Module.symvers modules.order
+
+.PHONY: help demo test vm check modules modules_install clean

@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# make check: what can be said about the source without running it.
+. "$(dirname "$0")/lib.sh"
+
+failed=0
+
+# check WHAT SCRIPT: SCRIPT runs in the toolchain root; its output is its findings.
+check() {
+	local log=$LOGS/check-$1.log
+	if in_root "$kernel" sh -ec "$2" > "$log" 2>&1; then
+		say "ok      $1"
+	else
+		say "not ok  $1"
+		sed 's/^/    /' "$log"
+		failed=1
+	fi
+}
+
+need_root
+"$VM/prereqs.sh"
+"$VM/root.sh"
+"$VM/kernel.sh" fast
+kernel=$(kernel_entry fast)
+use_entry "$kernel"
+mkdir -p "$LOGS"
+
+check rustfmt 'find drivers tools -name "*.rs" ! -name "*_generated.rs" -print0 |
+	xargs -0 -r rustfmt --check --edition 2021 --config-path /kernel/src/.rustfmt.toml'
+
+# From the beginning: only what is compiled is looked at.
+check "clippy-sparse-W1" 'rm -rf build/check
+	make -C /kernel/build LLVM=1 CLIPPY=1 C=2 W=1 M=/repo MO=/repo/build/check modules \
+		> build/check.log 2>&1 || { cat build/check.log; exit 1; }
+	! grep -A 12 -E "warning[:[]|error[:[]" build/check.log'
+
+check checkpatch 'find drivers include tools/testing/selftests \( -name "*.c" -o -name "*.h" \) \
+		-print0 | xargs -0 -r perl /kernel/src/scripts/checkpatch.pl --root=/kernel/src \
+		--strict --quiet --no-summary --show-types -f'
+
+check checkpatch-patches 'find patches -name "*.patch" | LC_ALL=C sort |
+	xargs -r perl /kernel/src/scripts/checkpatch.pl --root=/kernel/src --strict --quiet \
+		--no-summary --show-types'
+
+# Not told: scripts for another shell in single quotes (SC2016), variables for
+# who sources lib.sh (SC2034), ls of names made here (SC2012), the stage (SC1090).
+check shellcheck 'find .ci tools -name "*.sh" -o -path "*/guest/init" -o -path "*/.ci/run" |
+	xargs shellcheck -x -P SCRIPTDIR -e SC2016,SC2034,SC2012,SC1090'
+
+exit $failed

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=busybox
+# The modules' KUnit suites, which run when a module is loaded.
+
+check "the modules load" modprobe iommufd-dirty-mock
+# A suite's own results, without the line that sums it up.
+for results in /sys/kernel/debug/kunit/*/results; do
+	sed -n 's/^    //p' "$results"
+done > /tmp/results
+check "there are KUnit suites" test -s /tmp/results
+echo "# begin kunit"
+grep -v '^1\.\.' /tmp/results
+awk '/^1\.\./ { plan += substr($1, 4) } END { print "1.." plan + 0 }' /tmp/results
+echo "# end kunit $?"

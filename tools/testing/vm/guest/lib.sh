@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=busybox
+# For the stages: each prints KTAP by check and run, and ends with its own status.
+
+TESTS=0
+
+# check DESCRIPTION COMMAND...: one test.
+check() {
+	local description=$1 verdict=ok
+	shift
+	"$@" || verdict="not ok"
+	TESTS=$((TESTS + 1))
+	echo "$verdict $TESTS $description"
+	[ "$verdict" = ok ]
+}
+
+skip() {
+	TESTS=$((TESTS + 1))
+	echo "ok $TESTS $1 # SKIP $2"
+}
+
+# run PROGRAM [ARGUMENT...]: a program of /selftests or /upstream, which prints
+# KTAP with a plan of its own. By its path: some have the name of a command.
+run() {
+	local name=$1 path=/selftests/$1 status=0
+	shift
+	[ -x "$path" ] || path=/upstream/$name
+	echo "# begin $name"
+	"$path" "$@" || status=$?
+	echo "# end $name $status"
+}
+
+# The modules that this project built, as the kernel calls them.
+our_modules() {
+	find /lib/modules/*/updates -name '*.ko' | sed 's,.*/,,; s,\.ko$,,; s,-,_,g'
+}
+
+unload() {
+	local module
+	for module in $(our_modules) $(our_modules); do
+		if grep -q "^$module " /proc/modules; then
+			rmmod "$module" 2> /dev/null || :
+		fi
+	done
+	for module in $(our_modules); do
+		if grep "^$module " /proc/modules; then
+			return 1
+		fi
+	done
+}
+
+# Two scans: the first one sees objects that are in flight, and an object counts
+# when it is five seconds old.
+no_leak() {
+	local leaks=/sys/kernel/debug/kmemleak
+	sleep 5
+	echo scan > $leaks
+	sleep 1
+	echo scan > $leaks
+	cat $leaks > /tmp/leaks
+	sed 's/^/# /' /tmp/leaks
+	[ ! -s /tmp/leaks ]
+}

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# What the scripts here share: places, messages, the cache, the toolchain root.
+
+set -euo pipefail
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd -P)
+VM=$REPO/tools/testing/vm
+OUT=$REPO/build
+LOGS=$OUT/logs
+CACHE=${XDG_CACHE_HOME:-${HOME:?HOME is not set: set it, or XDG_CACHE_HOME}/.cache}/iommufd-dirty
+
+# From the command line of make; a relative path is good for that directory only.
+KDIR=${KDIR:+$(realpath "$KDIR")}
+KSRC=${KSRC:+$(realpath "$KSRC")}
+export KDIR KSRC
+
+LINUX_SERIES=7.3
+PROXIES=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY
+
+say() { printf '%s\n' "$*"; }
+die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+# Sleeps without a process, which would keep the locks and the output open.
+pause() {
+	local never
+	exec {never}<> <(:)
+	read -r -t "$1" -u "$never" || :
+	exec {never}>&-
+}
+
+# Asks for sudo's password once, and keeps what it gave until the script ends.
+need_root() {
+	if [ "$(id -u)" -eq 0 ] || [ -n "${SUDO_KEPT:-}" ]; then
+		return
+	fi
+	command -v sudo > /dev/null ||
+		die "this takes root, and there is no sudo: run it as root, or install sudo"
+	say "sudo is for a chroot: the toolchain root is made by debootstrap, and entered with" \
+		"mounts of its own. What is built in it is built as $(id -un)."
+	sudo -v || die "sudo is refused to $(id -un): run it as root"
+	while pause 50 && kill -0 $$ 2> /dev/null; do
+		sudo -n -v
+	done &
+	export SUDO_KEPT=1
+}
+
+# As root: itself; else through sudo.
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		"$@"
+	else
+		sudo --preserve-env=$PROXIES "$@"
+	fi
+}
+
+hash_of() { sha256sum | cut -c 1-16; }
+
+ROOT=$CACHE/root-$(cat "$VM/packages" "$VM/root.sh" | hash_of)
+
+# One at a time makes what is at the path $1. Held until the script ends.
+lock() {
+	local fd
+	mkdir -p "$(dirname "$1")"
+	exec {fd}> "$1.lock"
+	flock -n "$fd" || {
+		say "Another run is making $1; waiting for it."
+		flock "$fd"
+	}
+}
+
+# Keeps the cache's entry $1 from being pruned for as long as the script runs.
+use_entry() {
+	local fd
+	touch "$1"
+	exec {fd}< "$1"
+	flock -s "$fd"
+}
+
+# Removes those of the entries $2... that nobody uses, but for the $1 newest.
+prune() {
+	local keep=$1 entry
+	shift
+	# Names are made here: a word, a dash and hex digits.
+	# shellcheck disable=SC2012
+	ls -dt "$@" 2> /dev/null | tail -n "+$((keep + 1))" | while read -r entry; do
+		flock -n -x "$entry" mv "$entry" "$entry.old" || continue
+		as_root rm -rf --one-file-system "$entry.old"
+	done
+}
+
+# The configuration of kernel $1, as a file that make allnoconfig takes.
+config_of() {
+	cat "$VM/config/base.config"
+	if [ "$1" = debug ]; then
+		cat "$VM/config/debug.config"
+	fi
+}
+
+# The patches of kernel $1, in their order. Who brings a source patches it himself.
+patches_of() {
+	if [ "$1" != stock ] && [ -z "${KSRC:-}" ]; then
+		find "$REPO/patches" -name '*.patch' 2> /dev/null | LC_ALL=C sort
+	fi
+}
+
+# The cache's entry of kernel $1: its name tells everything that made it.
+kernel_entry() {
+	local key
+	if [ "$1" = kdir ]; then
+		printf '%s' "$OUT/kdir-kernel"
+		return
+	fi
+	key=$({
+		cat "$ROOT/versions"
+		config_of "$1"
+		patches_of "$1" | xargs -r -d '\n' cat
+		printf '%s' "${KSRC:-}"
+	} | hash_of)
+	printf '%s' "$CACHE/kernel-$1-$key"
+}
+
+# The source of the user's built tree KDIR, and whether clang built it.
+kdir_source() { realpath -e "$KDIR/source" 2> /dev/null || realpath "$KDIR"; }
+kdir_llvm() { sed -n 's/^CONFIG_CC_IS_CLANG=y/1/p' "$KDIR/.config"; }
+
+# What the entry $1 is built from: a tree of the user's, or its own copy.
+source_of() {
+	if [ "$1" = "$OUT/kdir-kernel" ]; then
+		kdir_source
+	else
+		printf '%s' "${KSRC:-$1/src}"
+	fi
+}
+
+# in_root KERNEL COMMAND...: runs COMMAND in the toolchain root, as who called.
+# It sees this repository at /repo, the entry KERNEL at /kernel with its source
+# at /kernel/src, and nothing else of the machine.
+in_root() {
+	local kernel=$1
+	shift
+	mkdir -p "$CACHE/cargo"
+	as_root unshare --mount --pid --fork --kill-child \
+		"$VM/enter.sh" "$ROOT" "$(id -u):$(id -g)" "$REPO" "$kernel" \
+		"$(source_of "$kernel")" "$CACHE/cargo" "$@"
+}
+
+# logged LOG COMMAND...: COMMAND's output goes to LOG; where it stands is shown
+# every few seconds, and the end of LOG when it fails.
+logged() {
+	local log=$1 status=0 watcher began=$SECONDS
+	shift
+	mkdir -p "$(dirname "$log")"
+	: > "$log"
+	watch_log "$log" &
+	watcher=$!
+	"$@" > "$log" 2>&1 < /dev/null || status=$?
+	kill "$watcher" 2> /dev/null || :
+	wait "$watcher" 2> /dev/null || :
+	if [ -t 1 ]; then
+		printf '\r\033[K'
+	fi
+	if [ "$status" -ne 0 ]; then
+		say "  failed; the end of $log:"
+		tail -n 30 "$log" | sed 's/^/    /'
+		return "$status"
+	fi
+	say "  done in $((SECONDS - began)) s"
+}
+
+watch_log() {
+	local began=$SECONDS every=30 before='  ' after='\n'
+	if [ -t 1 ]; then
+		every=2 before='\r\033[K  ' after=
+	fi
+	# Ends with the script that it reports to, however that one ends.
+	while pause "$every" && kill -0 $$ 2> /dev/null; do
+		# shellcheck disable=SC2059
+		printf "$before%4d s, %5d lines: %.60s$after" $((SECONDS - began)) \
+			"$(wc -l < "$1")" "$(tail -n 1 "$1" | tr -cd '[:print:]')"
+	done
+}

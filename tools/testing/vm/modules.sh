@@ -1,0 +1,32 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Builds this repository's modules for one kernel, into build/KERNEL/modules/.
+. "$(dirname "$0")/lib.sh"
+
+name=$1
+kernel=$(kernel_entry "$name")
+dir=$OUT/$name
+
+# kbuild would find them in the place of those that it shall make.
+stray=$(find "$REPO/drivers" "$REPO/tools" -name '*.o' -print -quit)
+if [ -n "$stray" ]; then
+	die "$stray comes from a build inside the source and is in the way: run 'make clean'"
+fi
+
+# What was built for another kernel looks up to date to make.
+made_for="$kernel $KDIR"
+if [ "$(cat "$dir/made-for" 2> /dev/null)" != "$made_for" ]; then
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	printf '%s\n' "$made_for" > "$dir/made-for"
+fi
+
+say "Modules for the $name kernel (usually 1 minute the first time)"
+if [ "$name" = kdir ]; then
+	# With the tools of the machine that built the tree.
+	logged "$LOGS/modules-$name.log" make -C "$KDIR" LLVM="$(kdir_llvm)" \
+		M="$REPO" MO="$dir/modules" modules
+else
+	logged "$LOGS/modules-$name.log" in_root "$kernel" make -C /kernel/build LLVM=1 \
+		M=/repo MO="/repo/build/$name/modules" modules
+fi

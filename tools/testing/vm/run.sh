@@ -1,0 +1,153 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Boots a VM for each STAGE, a script guest/STAGE.sh, and judges what it did.
+. "$(dirname "$0")/lib.sh"
+
+stages() {
+	find "$VM/guest" -name '*.sh' -printf '%f\n' | sed 's/\.sh$//' | sort |
+		grep -vxE 'lib|stage' | tr '\n' ' '
+}
+
+usage() {
+	cat << END
+usage: run.sh [--kernel fast|debug|stock|kdir] [--timeout SECONDS] [--show] [--as-is]
+              STAGE...
+
+  --show   print what the stage prints, not only the verdict
+  --as-is  boot what is built; do not look whether something has to be built
+
+A STAGE is one of: $(stages)
+END
+	exit "$1"
+}
+
+# In the console's log these mean that the kernel found a bug, whatever the tests
+# say. The pattern starts at the end of the time stamp.
+SPLAT='\] (WARNING: |BUG: |KASAN: |UBSAN: |INFO: task .* blocked|INFO: rcu|rcu: INFO: '
+SPLAT+='|Oops: |Kernel panic|kernel BUG|general protection|list_(add|del) corruption'
+SPLAT+='|refcount_t: |ODEBUG: |stack segment|unregister_netdevice: waiting|watchdog: BUG)'
+SPLAT+='|rust_kernel: panicked|possible recursive locking|DEBUG_LOCKS_WARN_ON'
+
+# qemu ACCEL TIMEOUT COMMAND_LINE QEMU_ARGUMENT...
+qemu() {
+	local accel=$1 limit=$2 memory=2G command_line
+	command_line="console=ttyS0 panic=-1 oops=panic hugepages=80 vm.kernel=$kernel $3"
+	shift 3
+	if [ "$kernel" = debug ]; then
+		memory=4G
+		command_line+=" panic_on_warn=1"
+	fi
+	# In the foreground: Ctrl-C and the terminal stay QEMU's.
+	in_root "$entry" timeout --foreground -k 5 "$limit" qemu-system-x86_64 -M q35 -accel "$accel" \
+		-cpu max -smp 2 -m $memory -nodefaults -display none -no-reboot \
+		-kernel /kernel/bzImage -initrd "/repo/build/$kernel/initramfs" \
+		-append "$command_line" "$@"
+}
+
+# /dev/kvm may be there and not run a guest: try it, once for each boot of the host.
+choose_accel() {
+	local answer
+	answer=$OUT/accel-$(cat /proc/sys/kernel/random/boot_id)
+	if [ ! -e /dev/kvm ]; then
+		echo tcg,thread=multi
+		return
+	fi
+	lock "$OUT/accel" >&2
+	if [ ! -e "$answer" ]; then
+		rm -f "$OUT"/accel-*
+		if qemu kvm 20 vm.stage=none -serial file:/repo/build/logs/kvm.log \
+			-serial file:/repo/build/logs/kvm.ktap < /dev/null > /dev/null 2>&1 &&
+			grep -q '^# vm: end' "$LOGS/kvm.ktap"; then
+			echo kvm
+		else
+			echo tcg,thread=multi
+		fi > "$answer"
+	fi
+	cat "$answer"
+}
+
+# What is wrong with the run of stage $1, a line each; then the counts.
+judge() {
+	local log=$1.log ktap=$1.ktap status=$2 extra=0
+	if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+		say "it hung: killed after $timeout s"
+		extra=$((extra + 1))
+	elif [ "$status" -ne 0 ]; then
+		say "QEMU ended with status $status"
+		extra=$((extra + 1))
+	fi
+	if grep -aqE "$SPLAT" "$log"; then
+		say "the kernel found a bug: $(grep -aE -m 1 "$SPLAT" "$log" | tr -d '\r')"
+		extra=$((extra + 1))
+	fi
+	awk -v "extra=$extra" -f "$VM/results.awk" "$ktap"
+}
+
+run_stage() {
+	local stage=$1 base=$LOGS/$1-$kernel status=0 verdict counts passed failed skipped
+	local began=$SECONDS
+	rm -f "$base".*
+	: > "$base.log"
+	: > "$base.ktap"
+	if $show; then
+		# stdin is QEMU's as well: it is nobody's.
+		qemu "$accel" "$timeout" "vm.stage=$stage" \
+			-serial "file:/repo/${base#"$REPO"/}.log" \
+			-chardev "stdio,id=ktap,signal=off,logfile=/repo/${base#"$REPO"/}.ktap" \
+			-serial chardev:ktap < /dev/null || status=$?
+	else
+		qemu "$accel" "$timeout" "vm.stage=$stage" \
+			-serial "file:/repo/${base#"$REPO"/}.log" \
+			-serial "file:/repo/${base#"$REPO"/}.ktap" \
+			< /dev/null > "$base.qemu" 2>&1 || status=$?
+	fi
+	verdict=$(judge "$base" "$status")
+	counts=$(printf '%s\n' "$verdict" | tail -n 1)
+	read -r passed failed skipped <<< "$counts"
+	say "$stage on $kernel: $passed passed, $failed failed, $skipped skipped" \
+		"($((SECONDS - began)) s)"
+	printf '%s %s %s\n' "$stage $kernel" "$counts" $((SECONDS - began)) > "$base.result"
+	if [ "$failed" -ne 0 ]; then
+		printf '%s\n' "$verdict" | sed '$d; s/^/    /'
+		say "    kernel log: ${base#"$REPO"/}.log, test output: ${base#"$REPO"/}.ktap"
+		return 1
+	fi
+}
+
+kernel=fast timeout=300 show=false build=true
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kernel) kernel=${2:?} && shift ;;
+	--timeout) timeout=${2:?} && shift ;;
+	--show) show=true ;;
+	--as-is) build=false ;;
+	--help | -h) usage 0 ;;
+	-*) usage 2 >&2 ;;
+	*) break ;;
+	esac
+	shift
+done
+[ $# -gt 0 ] || usage 2 >&2
+for stage; do
+	[ -f "$VM/guest/$stage.sh" ] || die "there is no guest/$stage.sh"
+done
+
+if $build; then
+	"$VM/setup.sh" "$kernel"
+fi
+entry=$(kernel_entry "$kernel")
+[ -e "$OUT/$kernel/initramfs" ] || die "nothing is built for $kernel: leave out --as-is"
+use_entry "$entry"
+mkdir -p "$LOGS"
+accel=$(choose_accel)
+
+if [ "$1" = shell ]; then
+	qemu "$accel" infinity "quiet vm.stage=shell" -serial mon:stdio
+	exit
+fi
+
+status=0
+for stage; do
+	run_stage "$stage" || status=1
+done
+exit $status

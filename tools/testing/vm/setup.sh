@@ -1,0 +1,25 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Makes all that the VMs of the kernels KERNEL... need, as far as it is not there.
+#
+# setup.sh fast|debug|stock|kdir...
+. "$(dirname "$0")/lib.sh"
+
+need_root
+"$VM/prereqs.sh"
+"$VM/root.sh"
+use_entry "$ROOT"
+for name; do
+	if [ "$name" = kdir ]; then
+		"$VM/kdir.sh"
+		continue
+	fi
+	"$VM/kernel.sh" "$name"
+	use_entry "$(kernel_entry "$name")"
+done
+for name; do
+	lock "$OUT/$name"
+	"$VM/modules.sh" "$name"
+	"$VM/programs.sh" "$name"
+	"$VM/initramfs.sh" "$name"
+done

@@ -1,0 +1,128 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# make test: sets up everything, runs every test, prints a table of them.
+. "$(dirname "$0")/lib.sh"
+
+# Two VMs of two threads each fill two processors, and take eight GB.
+JOBS=1
+if [ "$(nproc)" -ge 2 ] && [ "$(awk '$1 == "MemAvailable:" { print int($2 / 1000000) }' \
+	/proc/meminfo)" -ge 9 ]; then
+	JOBS=2
+fi
+
+# The kernels to test, and which of them stands for "fast" in the list of stages.
+fast=fast
+kernels=(fast debug stock)
+if [ -n "${KDIR:-}" ]; then
+	say "KDIR: everything for the fast kernel runs on $KDIR, nothing for debug and stock."
+	fast=kdir
+	kernels=(kdir)
+elif [ -n "${KSRC:-}" ]; then
+	say "KSRC: the fast and debug kernels are from $KSRC; there is no stock one."
+	kernels=(fast debug)
+fi
+
+# STAGE KERNEL TIMEOUT of each stage that has a kernel here.
+stages() {
+	local stage kernel timeout
+	grep -v '^#' "$VM/stages" | while read -r stage kernel timeout; do
+		if [ "$kernel" = fast ]; then
+			kernel=$fast
+		fi
+		case " ${kernels[*]} " in
+		*" $kernel "*) echo "$stage $kernel $timeout" ;;
+		esac
+	done
+}
+
+# The tests of the logic that needs no kernel, by the root's own cargo.
+host_tests() {
+	local began=$SECONDS passed failed skipped
+	say "Host tests: cargo test"
+	logged "$LOGS/host.log" in_root "$(kernel_entry "${kernels[0]}")" \
+		cargo test --locked --no-fail-fast ||
+		: # counted below
+	read -r passed failed skipped < <(awk '
+		/^test result:/ { passed += $4; failed += $6; skipped += $8 }
+		/^error/ { broken = 1 }
+		END { print passed + 0, failed + (broken && !failed), skipped + 0 }' \
+		"$LOGS/host.log")
+	if [ $((passed + failed)) -eq 0 ]; then
+		failed=1
+	fi
+	echo "host - $passed $failed $skipped $((SECONDS - began))" > "$LOGS/host.result"
+}
+
+# One of upstream's tests that passes on the stock kernel and not here is ours.
+compare_upstream() {
+	local lost verdict="1 0 0"
+	lost=$(comm -23 <(passes "$LOGS/upstream-stock.ktap") \
+		<(passes "$LOGS/upstream-fast.ktap"))
+	if [ -n "$lost" ]; then
+		say "upstream's tests that pass on the stock kernel only:"
+		printf '%s\n' "$lost" | sed 's/^/    /'
+		verdict="0 1 0"
+	fi
+	echo "upstream-as-stock fast $verdict 0" > "$LOGS/upstream-as-stock.result"
+}
+
+passes() { tr -d '\r' < "$1" | sed -n '/# SKIP/d; s/^ok [0-9]* //p' | sort; }
+
+table() {
+	cat "$LOGS"/*.result | sort | awk '
+		BEGIN {
+			format = "%-20s %-8s %8s %8s %8s %8s\n"
+			printf format, "stage", "kernel", "passed", "failed", "skipped", "seconds"
+		}
+		{
+			printf format, $1, $2, $3, $4, $5, $6
+			passed += $3
+			failed += $4
+			skipped += $5
+		}
+		END {
+			printf "%d passed, %d failed%s\n", passed, failed,
+				skipped ? ", " skipped " skipped" : ""
+			exit failed != 0
+		}'
+}
+
+if [ -n "${KSRC:-}" ] && [ -n "${KDIR:-}" ]; then
+	die "KSRC is a source to build, KDIR a built tree: give one of them"
+fi
+need_root
+mkdir -p "$LOGS"
+rm -f "$LOGS"/*.result
+"$VM/setup.sh" "${kernels[@]}"
+use_entry "$ROOT"
+
+host_tests
+say "VMs, $JOBS at a time"
+# The first one alone: it finds out whether KVM runs.
+while read -r stage kernel timeout; do
+	"$VM/run.sh" --as-is --kernel "$kernel" --timeout "$timeout" "$stage" || : &
+	if [ -z "${tried_kvm:-}" ]; then
+		tried_kvm=1
+		wait
+	fi
+	while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do
+		wait -n || :
+	done
+done < <(stages)
+wait
+
+# A stage that left no result did not even boot.
+while read -r stage kernel _; do
+	if ! [ -s "$LOGS/$stage-$kernel.result" ]; then
+		echo "$stage $kernel 0 1 0 0" > "$LOGS/$stage-$kernel.result"
+	fi
+done < <(stages)
+if [ -s "$LOGS/upstream-stock.ktap" ] && [ "$fast" = fast ]; then
+	compare_upstream
+fi
+
+say "What a request that fails does, on the stock kernel and on ours:"
+"$REPO/tools/testing/selftests/iommufd-dirty/failure_table.sh" \
+	"$LOGS"/failure-classes-*.ktap || :
+say ""
+table
