@@ -50,14 +50,7 @@ impl State {
             return Err(ENODATA);
         }
         self.check_only(cmd.tracker_id)?;
-        let mut found = Found::default();
-        let how = How {
-            into: Into::Residual,
-            keep: false,
-            flags: 0,
-            only: cmd.tracker_id,
-        };
-        self.harvest(range, how, &mut found);
+        let mut found = self.harvest(range, cmd.tracker_id);
         if !self.tracked.covers(&range) {
             found.status |= IOMMUFD_DIRTY_STATUS_HOLE;
         }

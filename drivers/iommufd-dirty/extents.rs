@@ -71,8 +71,7 @@ impl State {
                     return Err(EINTR);
                 }
             }
-            cmd.next_range = cmd.next_range.saturating_add(1);
-            cmd.next_offset = 0;
+            cmd.next_element()?;
         }
         Ok(())
     }
@@ -84,16 +83,14 @@ impl State {
         chunk: Range,
         room: u32,
     ) -> Result<Delivered> {
-        let how = cmd.how(Into::Residual);
         let mut found = Found::default();
-        let union = if how.keep {
-            let how = cmd.how(Into::Scratch);
-            self.for_parts(chunk, |state, part| state.pass(part, how, &mut found));
-            self.union(chunk, how.only)
+        let how = cmd.how(if cmd.keeps() {
+            Into::Scratch
         } else {
-            self.harvest(chunk, how, &mut found);
-            self.union(chunk, how.only)
-        };
+            Into::Residual
+        });
+        self.for_parts(chunk, |state, part| state.pass(part, how, &mut found));
+        let union = self.union(chunk, how.only);
         if !self.tracked.covers(&chunk) {
             found.status |= IOMMUFD_DIRTY_STATUS_HOLE;
         }
@@ -163,7 +160,7 @@ impl State {
         let pages = extent.length().div_ceil(cmd.page_size.max(1));
         cmd.out_dirty = cmd.out_dirty.saturating_add(pages);
         cmd.next_offset = done(range, extent.last());
-        if cmd.how(Into::Residual).keep {
+        if cmd.keeps() {
             return Ok(Delivered::Yes);
         }
         for m in self.members.iter_mut() {

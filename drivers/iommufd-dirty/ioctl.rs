@@ -134,6 +134,9 @@ fn bind_hwpt(state: &mut State, cmd: &mut uapi::BindHwpt) -> Result {
         return Err(EOPNOTSUPP);
     }
     let policy = Policy::from_uapi(cmd.policy)?;
+    if state.started {
+        return Err(EBUSY);
+    }
     let hwpt = crate::hwpt::register(cmd.iommufd, cmd.hwpt_id)?;
     cmd.out_tracker_id = state.bind(|id, waker| Member::of_hwpt(id, waker, hwpt, policy))?;
     Ok(())

@@ -78,6 +78,8 @@ struct IommufdDirty {
 impl kernel::InPlaceModule for IommufdDirty {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         abi::registry::init();
+        #[cfg(iommufd_dirty_hwpt)]
+        abi::hwpt::init();
         let dir = debugfs::Dir::new(c"iommufd-dirty");
         try_pin_init!(Self {
             _trackers <- dir.read_callback_file(c"trackers", (), &debug::trackers),

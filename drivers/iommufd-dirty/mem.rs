@@ -6,7 +6,12 @@
 
 use kernel::{
     alloc::{
-        flags::GFP_KERNEL_ACCOUNT,
+        flags::{
+            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
+            GFP_NOWAIT, //
+        },
+        Flags,
         KVVec, //
     },
     prelude::*, //
@@ -26,6 +31,12 @@ impl From<NoMemory> for Error {
 pub type Vec<T> = KVVec<T>;
 
 
+/// Charged, and without reclaim: a residual that cannot grow over-reports, which is no reason to call
+/// the out-of-memory killer.
+fn flags() -> Flags {
+    GFP_NOWAIT | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL)
+}
+
 /// What [`Vec`] offers beside what it shares with the standard library's.
 pub trait TryVec<T> {
     /// Appends `v`.
@@ -42,11 +53,11 @@ pub trait TryVec<T> {
 
 impl<T> TryVec<T> for Vec<T> {
     fn try_push(&mut self, v: T) -> Result<(), NoMemory> {
-        self.push(v, GFP_KERNEL_ACCOUNT).map_err(|_| NoMemory)
+        self.push(v, flags()).map_err(|_| NoMemory)
     }
 
     fn try_insert(&mut self, at: usize, v: T) -> Result<(), NoMemory> {
-        self.reserve(1, GFP_KERNEL_ACCOUNT).map_err(|_| NoMemory)?;
+        self.reserve(1, flags()).map_err(|_| NoMemory)?;
         self.insert_within_capacity(at, v).map_err(|_| NoMemory)
     }
 
@@ -55,7 +66,7 @@ impl<T> TryVec<T> for Vec<T> {
     }
 
     fn try_reserve_for(&mut self, additional: usize) -> Result<(), NoMemory> {
-        self.reserve(additional, GFP_KERNEL_ACCOUNT).map_err(|_| NoMemory)
+        self.reserve(additional, flags()).map_err(|_| NoMemory)
     }
 
     fn bytes(&self) -> usize {

@@ -24,11 +24,8 @@ use crate::{
         Member,
         Policy, //
     },
-    sink::Into,
     start::ranges_for,
     state::{
-        Found,
-        How,
         State,
         MAX_RANGES, //
     }, //
@@ -153,13 +150,7 @@ impl State {
         let restart = running && (ranges.is_empty() || !m.has_cap(update));
 
         if restart {
-            let how = How {
-                into: Into::Residual,
-                keep: false,
-                flags: 0,
-                only: id,
-            };
-            self.harvest(ALL, how, &mut Found::default());
+            self.harvest(ALL, id);
         }
         let Some(m) = self.members.get_mut(at) else {
             return Ok(());

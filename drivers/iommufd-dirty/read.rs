@@ -95,6 +95,11 @@ impl uapi::Read {
         self.has(IOMMUFD_DIRTY_READ_COUNT_ONLY)
     }
 
+    /// What is found stays dirty.
+    pub(crate) fn keeps(&self) -> bool {
+        self.only_counts() || self.has(IOMMUFD_DIRTY_READ_NO_CLEAR)
+    }
+
     fn is_strict(&self) -> bool {
         self.has(IOMMUFD_DIRTY_READ_STRICT)
     }
@@ -109,11 +114,20 @@ impl uapi::Read {
         }
         How {
             into,
-            keep: self.only_counts()
-                || self.has(IOMMUFD_DIRTY_READ_NO_CLEAR),
+            keep: self.keeps(),
             flags,
             only: self.tracker_id,
         }
+    }
+
+    /// An element is done. `EINTR` if there are more, and a signal.
+    pub(crate) fn next_element(&mut self) -> Result {
+        self.next_range = self.next_range.saturating_add(1);
+        self.next_offset = 0;
+        if self.next_range < self.nr_ranges && interrupted() {
+            return Err(EINTR);
+        }
+        Ok(())
     }
 
     /// Adds what was found. An error, and with STRICT a hole, ends the READ.
@@ -224,8 +238,7 @@ impl State {
                     return Err(EINTR);
                 }
             }
-            cmd.next_range = cmd.next_range.saturating_add(1);
-            cmd.next_offset = 0;
+            cmd.next_element()?;
         }
         Ok(())
     }

@@ -145,13 +145,7 @@ impl State {
             .position(|m| m.id == id)
             .ok_or(ENOENT)?;
         if keep && self.started {
-            let how = How {
-                into: Into::Residual,
-                keep: false,
-                flags: 0,
-                only: id,
-            };
-            self.harvest(ALL, how, &mut Found::default());
+            self.harvest(ALL, id);
         }
         let mut member = self.members.remove(at).map_err(|_| ENOENT)?;
         let _ = self.lanes.remove(at);
@@ -240,18 +234,26 @@ impl State {
         }
     }
 
-    /// Goes through the trackers over the tracked parts of `range`, into their residuals. What a
-    /// tracker could not tell is dirty there, unless its policy is IGNORE.
-    pub(crate) fn harvest(&mut self, range: Range, how: How<'_>, found: &mut Found) {
+    /// Takes what is dirty in the tracked parts of `range` out of the tracker, or all if `only` is 0,
+    /// into the residual. What a tracker could not tell is dirty there.
+    pub(crate) fn harvest(&mut self, range: Range, only: u32) -> Found {
+        let mut found = Found::default();
+        let how = How {
+            into: Into::Residual,
+            keep: false,
+            flags: 0,
+            only,
+        };
         self.for_parts(range, |state, part| {
-            state.pass(part, how, found);
+            state.pass(part, how, &mut found);
             for m in state.members.iter_mut() {
-                let wanted = how.only == 0 || how.only == m.id;
-                if wanted && m.outcome.is_err() && m.policy != Policy::Ignore {
+                let wanted = only == 0 || only == m.id;
+                if wanted && m.tracker().is_some() && m.outcome.is_err() {
                     m.residual.insert(part);
                 }
             }
         });
+        found
     }
 
     /// Bytes of address space that residuals reported dirty for want of memory.

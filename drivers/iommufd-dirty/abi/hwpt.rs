@@ -15,14 +15,26 @@ use kernel::{
         to_result, //
     },
     ffi::c_void,
-    prelude::*, //
+    prelude::*,
+    sync::global_lock, //
 };
 
-/// A paging HWPT that has dirty tracking.
+global_lock! {
+    // SAFETY: `init` is called in the module's init, before anybody can bind.
+    unsafe(uninit) static HELD: Mutex<KVec<usize>> = KVec::new();
+}
+
+/// Once, when the module is loaded.
+pub(crate) fn init() {
+    // SAFETY: The module's init calls this, once.
+    unsafe { HELD.init() }
+}
+
+/// A paging HWPT that has dirty tracking, held once at a time.
 ///
 /// # Invariants
 ///
-/// Both pointers own a reference, and that to the context is put last.
+/// Both pointers own a reference, and that to the context is put last. The HWPT is in [`HELD`].
 pub(crate) struct Hwpt {
     ictx: NonNull<bindings::iommufd_ctx>,
     hwpt: NonNull<bindings::iommufd_hwpt_paging>,
@@ -37,23 +49,33 @@ impl Hwpt {
     /// HWPT `id` of the iommufd that is open as `fd` in the current task.
     ///
     /// Errors: `EBADF`, or `EBADFD` if it is not an iommufd; `ENOENT` no such HWPT; `EXDEV` nested;
-    /// `EOPNOTSUPP` no dirty tracking.
+    /// `EOPNOTSUPP` no dirty tracking; `EBUSY` it is held already.
     pub(crate) fn get(fd: i32, id: u32) -> Result<Self> {
         // SAFETY: May be called with any number.
         let ictx = from_err_ptr(unsafe { bindings::iommufd_ctx_from_fd(fd) })?;
         let ictx = NonNull::new(ictx).ok_or(EBADF)?;
-        // SAFETY: The reference to `ictx` is ours.
-        let hwpt = from_err_ptr(unsafe { bindings::iommufd_hwpt_dirty_get(ictx.as_ptr(), id) })
-            .and_then(|hwpt| NonNull::new(hwpt).ok_or(ENOENT));
-        match hwpt {
-            // INVARIANT: Both functions return references that are ours.
-            Ok(hwpt) => Ok(Self { ictx, hwpt }),
-            Err(e) => {
-                // SAFETY: The reference is ours, and not used any more.
-                unsafe { bindings::iommufd_ctx_put(ictx.as_ptr()) };
-                Err(e)
-            }
-        }
+        Self::hold(ictx, id).inspect_err(|_| {
+            // SAFETY: The reference is ours, and not used any more.
+            unsafe { bindings::iommufd_ctx_put(ictx.as_ptr()) }
+        })
+    }
+
+    fn hold(ictx: NonNull<bindings::iommufd_ctx>, id: u32) -> Result<Self> {
+        // SAFETY: The caller has a reference to `ictx`.
+        let hwpt = from_err_ptr(unsafe { bindings::iommufd_hwpt_dirty_get(ictx.as_ptr(), id) })?;
+        let hwpt = NonNull::new(hwpt).ok_or(ENOENT)?;
+        let mut held = HELD.lock();
+        let claimed = if held.contains(&hwpt.addr().get()) {
+            Err(EBUSY)
+        } else {
+            held.push(hwpt.addr().get(), GFP_KERNEL).map_err(Error::from)
+        };
+        drop(held);
+        // INVARIANT: Both references are ours from here on, and the HWPT is in the list.
+        claimed.map(|()| Self { ictx, hwpt }).inspect_err(|_| {
+            // SAFETY: The reference is ours, and not used any more.
+            unsafe { bindings::iommufd_hwpt_dirty_put(ictx.as_ptr(), hwpt.as_ptr()) }
+        })
     }
 
     /// Bitmap of the page sizes that the page table can have.
@@ -109,6 +131,8 @@ impl Hwpt {
 
 impl Drop for Hwpt {
     fn drop(&mut self) {
+        let addr = self.hwpt.addr().get();
+        HELD.lock().retain(|held| *held != addr);
         // SAFETY: By the type invariants both references are ours, and not used any more.
         unsafe {
             bindings::iommufd_hwpt_dirty_put(self.ictx.as_ptr(), self.hwpt.as_ptr());

@@ -172,9 +172,8 @@ impl MockFile {
         let peek = create.caps & bindings::MOCK_CAP_PEEK != 0;
         let update = create.caps & bindings::MOCK_CAP_UPDATE_RANGES != 0;
         let waits = create.caps & bindings::MOCK_CAP_WAITS != 0;
-        let known = bindings::MOCK_CAP_PEEK
-            | bindings::MOCK_CAP_UPDATE_RANGES
-            | bindings::MOCK_CAP_WAITS;
+        let known =
+            bindings::MOCK_CAP_PEEK | bindings::MOCK_CAP_UPDATE_RANGES | bindings::MOCK_CAP_WAITS;
         if create.caps & !known != 0 {
             return Err(EOPNOTSUPP);
         }
