@@ -62,14 +62,8 @@ impl HwptTracker {
         sink: &mut Sink<'_>,
     ) -> Result<Coverage> {
         let flags = [
-            (
-                flags.is_final(),
-                IOMMUFD_HWPT_DIRTY_FINAL,
-            ),
-            (
-                flags.is_strict(),
-                IOMMUFD_HWPT_DIRTY_STRICT,
-            ),
+            (flags.is_final(), IOMMUFD_HWPT_DIRTY_FINAL),
+            (flags.is_strict(), IOMMUFD_HWPT_DIRTY_STRICT),
             (peek, IOMMUFD_HWPT_DIRTY_PEEK),
         ]
         .into_iter()

@@ -59,7 +59,9 @@ const STATS: u32 = nr(IOMMUFD_DIRTY_CMD_STATS);
 pub(crate) fn dispatch(context: &Context, cmd: u32, arg: usize) -> Result {
     match cmd {
         INFO => call(context, arg, |_, c| info(c), nothing),
-        BIND_HWPT => call(context, arg, bind_hwpt, |s, c| s.undo_bind(c.out_tracker_id)),
+        BIND_HWPT => call(context, arg, bind_hwpt, |s, c| {
+            s.undo_bind(c.out_tracker_id)
+        }),
         BIND_UNTRACKED => call(context, arg, bind_untracked, |s, c| {
             s.undo_bind(c.out_tracker_id)
         }),

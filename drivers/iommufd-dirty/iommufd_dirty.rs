@@ -27,6 +27,8 @@ mod extents;
 #[cfg(iommufd_dirty_hwpt)]
 mod hwpt;
 mod ioctl;
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
 pub mod logic;
 pub mod mem;
 mod member;

@@ -30,7 +30,6 @@ impl From<NoMemory> for Error {
 /// A vector whose memory is charged to the memory cgroup in force (see [`crate::abi::memcg`]).
 pub type Vec<T> = KVVec<T>;
 
-
 /// Charged, and without reclaim: a residual that cannot grow over-reports, which is no reason to call
 /// the out-of-memory killer.
 fn flags() -> Flags {

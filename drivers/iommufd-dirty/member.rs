@@ -147,10 +147,14 @@ impl Member {
             waker: waker.clone(),
             id,
         })?;
-        Ok(Self::new(id, Source::Tracker {
+        Ok(Self::new(
+            id,
+            Source::Tracker {
                 tracker,
                 _owner: owner,
-            }, policy))
+            },
+            policy,
+        ))
     }
 
     /// A member for an HWPT that was just registered.
@@ -166,10 +170,14 @@ impl Member {
             waker: waker.clone(),
             id,
         })?;
-        Ok(Self::new(id, Source::Hwpt {
+        Ok(Self::new(
+            id,
+            Source::Hwpt {
                 tracker,
                 _hwpt: hwpt,
-            }, policy))
+            },
+            policy,
+        ))
     }
 
     /// A member that cannot track.
@@ -226,9 +234,7 @@ impl Member {
         match self.tracker() {
             Some(t) if t.provider.is_closed() => IOMMUFD_DIRTY_STATE_GONE,
             _ if !started => IOMMUFD_DIRTY_STATE_STOPPED,
-            Some(t) if self.failed.is_none() && t.lost().is_some() => {
-                IOMMUFD_DIRTY_STATE_LOST
-            }
+            Some(t) if self.failed.is_none() && t.lost().is_some() => IOMMUFD_DIRTY_STATE_LOST,
             Some(_) if self.failed.is_none() => IOMMUFD_DIRTY_STATE_TRACKING,
             _ => IOMMUFD_DIRTY_STATE_FAILED,
         }

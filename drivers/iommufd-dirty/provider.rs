@@ -258,9 +258,7 @@ impl<T: Operations> VTable<T> {
     /// `tracker` must be the `raw` of a live `Registration<T>`.
     unsafe fn ops<'a>(tracker: *mut bindings::iommufd_dirty_tracker) -> &'a T {
         // SAFETY: By the safety requirements it is in a `Registration<T>` that is alive.
-        unsafe {
-            &(*kernel::container_of!(Opaque::cast_from(tracker), Registration<T>, raw)).ops
-        }
+        unsafe { &(*kernel::container_of!(Opaque::cast_from(tracker), Registration<T>, raw)).ops }
     }
 
     /// # Safety
@@ -283,6 +281,9 @@ impl<T: Operations> VTable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the core, on a registered tracker of this type, with arguments as the C header says.
     unsafe extern "C" fn query(
         tracker: *mut bindings::iommufd_dirty_tracker,
         granule: u64,
@@ -300,6 +301,9 @@ impl<T: Operations> VTable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the core, on a registered tracker of this type, with arguments as the C header says.
     unsafe extern "C" fn start(
         tracker: *mut bindings::iommufd_dirty_tracker,
         granule: u64,
@@ -311,12 +315,18 @@ impl<T: Operations> VTable<T> {
         from_result(|| ops.start(granule, ranges).map(|()| 0))
     }
 
+    /// # Safety
+    ///
+    /// For the core, on a registered tracker of this type, with arguments as the C header says.
     unsafe extern "C" fn stop(tracker: *mut bindings::iommufd_dirty_tracker) -> c_int {
         // SAFETY: The core calls ops of registered trackers only.
         let ops = unsafe { Self::ops(tracker) };
         from_result(|| ops.stop().map(|()| 0))
     }
 
+    /// # Safety
+    ///
+    /// For the core, on a registered tracker of this type, with arguments as the C header says.
     unsafe extern "C" fn read_and_clear(
         tracker: *mut bindings::iommufd_dirty_tracker,
         iova: u64,
@@ -331,6 +341,9 @@ impl<T: Operations> VTable<T> {
         Self::coverage(ops.read_and_clear(iova, length, ReadFlags(flags), &mut sink))
     }
 
+    /// # Safety
+    ///
+    /// For the core, on a registered tracker of this type, with arguments as the C header says.
     unsafe extern "C" fn peek(
         tracker: *mut bindings::iommufd_dirty_tracker,
         iova: u64,
@@ -345,6 +358,9 @@ impl<T: Operations> VTable<T> {
         Self::coverage(ops.peek(iova, length, ReadFlags(flags), &mut sink))
     }
 
+    /// # Safety
+    ///
+    /// For the core, on a registered tracker of this type, with arguments as the C header says.
     unsafe extern "C" fn update_ranges(
         tracker: *mut bindings::iommufd_dirty_tracker,
         ranges: *const DirtyRange,

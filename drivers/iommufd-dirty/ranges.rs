@@ -44,8 +44,7 @@ impl From<BadRange> for Error {
 impl State {
     /// `ioctl(IOMMUFD_DIRTY_RANGES)`
     pub(crate) fn ranges(&mut self, cmd: &mut uapi::Ranges) -> Result {
-        let known = IOMMUFD_DIRTY_RANGES_REMOVE
-            | IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN;
+        let known = IOMMUFD_DIRTY_RANGES_REMOVE | IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN;
         if cmd.flags & !known != 0 || cmd.__reserved != 0 {
             return Err(EOPNOTSUPP);
         }

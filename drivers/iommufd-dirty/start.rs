@@ -130,8 +130,7 @@ impl Member {
 impl State {
     /// `ioctl(IOMMUFD_DIRTY_START)`
     pub(crate) fn start(&mut self, cmd: &mut uapi::Start) -> Result {
-        let known = IOMMUFD_DIRTY_START_DRY_RUN
-            | IOMMUFD_DIRTY_START_EXACT;
+        let known = IOMMUFD_DIRTY_START_DRY_RUN | IOMMUFD_DIRTY_START_EXACT;
         if cmd.flags & !known != 0 || cmd.__reserved != 0 {
             return Err(EOPNOTSUPP);
         }

@@ -139,11 +139,7 @@ impl State {
 
     /// Takes member `id` out. With `keep`, what it holds dirty moves to the context's residual.
     pub(crate) fn unbind(&mut self, id: u32, keep: bool) -> Result {
-        let at = self
-            .members
-            .iter()
-            .position(|m| m.id == id)
-            .ok_or(ENOENT)?;
+        let at = self.members.iter().position(|m| m.id == id).ok_or(ENOENT)?;
         if keep && self.started {
             self.harvest(ALL, id);
         }
@@ -215,9 +211,7 @@ impl State {
                 (Err(e), Policy::Fail) => {
                     found.error.get_or_insert(errno_of(e));
                 }
-                (Err(_), Policy::Ignore) => {
-                    found.status |= IOMMUFD_DIRTY_STATUS_IGNORED
-                }
+                (Err(_), Policy::Ignore) => found.status |= IOMMUFD_DIRTY_STATUS_IGNORED,
                 (Err(_), Policy::AllDirty) => {
                     found.status |= IOMMUFD_DIRTY_STATUS_ALL_DIRTY;
                     let fresh = member.mark(&pass);

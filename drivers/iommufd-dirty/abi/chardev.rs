@@ -152,6 +152,9 @@ unsafe fn borrow<'a>(file: *mut bindings::file) -> ArcBorrow<'a, Context> {
     unsafe { <Arc<Context> as ForeignOwnable>::borrow((*file).private_data) }
 }
 
+/// # Safety
+///
+/// For the kernel, as a file operation: `file` is the file that is being opened.
 unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
     from_result(|| {
         let context = Context::new()?;
@@ -161,6 +164,9 @@ unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::fil
     })
 }
 
+/// # Safety
+///
+/// For the kernel, as a file operation: `file` is a context's file that is being released.
 unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
     // SAFETY: The file is being released: nobody else uses its private data any more.
     let context = unsafe { <Arc<Context> as ForeignOwnable>::from_foreign((*file).private_data) };
@@ -168,6 +174,9 @@ unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::
     0
 }
 
+/// # Safety
+///
+/// For the kernel, as a file operation: `file` is a context's open file.
 unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
     // SAFETY: The file is open for the time of the call.
     let context = unsafe { borrow(file) };
@@ -177,6 +186,9 @@ unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong)
     }
 }
 
+/// # Safety
+///
+/// For the kernel, as a file operation: `file` is a context's open file, `table` null or valid.
 unsafe extern "C" fn poll(
     file: *mut bindings::file,
     table: *mut bindings::poll_table_struct,
@@ -195,6 +207,9 @@ unsafe extern "C" fn poll(
     }
 }
 
+/// # Safety
+///
+/// For the kernel, as a file operation: `file` is a context's open file, `m` is valid.
 unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
     // SAFETY: The file is open for the time of the call.
     let context = unsafe { borrow(file) };

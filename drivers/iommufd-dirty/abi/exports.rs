@@ -47,6 +47,10 @@ pub(crate) fn tracker_of<T: super::provider::Operations>(
     unsafe { tracker(registration.as_raw()) }.into()
 }
 
+/// # Safety
+///
+/// See `iommufd_dirty_tracker_register()`: `raw`, its ops and its name are valid until it is
+/// unregistered, or this has failed.
 #[no_mangle]
 unsafe extern "C" fn iommufd_dirty_rs_register(raw: *mut iommufd_dirty_tracker) -> c_int {
     from_result(|| {
@@ -61,6 +65,9 @@ unsafe extern "C" fn iommufd_dirty_rs_register(raw: *mut iommufd_dirty_tracker) 
     })
 }
 
+/// # Safety
+///
+/// See `iommufd_dirty_tracker_unregister()`: `raw` is registered, and nobody unregisters it meanwhile.
 #[no_mangle]
 unsafe extern "C" fn iommufd_dirty_rs_unregister(raw: *mut iommufd_dirty_tracker) {
     // SAFETY: The caller gives a registered tracker, and uses it no more in any other way.
@@ -72,6 +79,9 @@ unsafe extern "C" fn iommufd_dirty_rs_unregister(raw: *mut iommufd_dirty_tracker
     unsafe { (*raw).core = core::ptr::null_mut() };
 }
 
+/// # Safety
+///
+/// See `iommufd_dirty_tracker_lost()`: `raw` is registered, and nobody unregisters it meanwhile.
 #[no_mangle]
 unsafe extern "C" fn iommufd_dirty_rs_lost(raw: *mut iommufd_dirty_tracker, error: c_int) {
     // SAFETY: The caller gives a registered tracker and does not unregister it meanwhile.
@@ -79,6 +89,9 @@ unsafe extern "C" fn iommufd_dirty_rs_lost(raw: *mut iommufd_dirty_tracker, erro
     tracker.lose(Error::from_errno(error));
 }
 
+/// # Safety
+///
+/// See `iommufd_dirty_bind()`: `raw` is registered, and nobody unregisters it meanwhile.
 #[no_mangle]
 unsafe extern "C" fn iommufd_dirty_rs_bind(
     raw: *mut iommufd_dirty_tracker,
@@ -94,8 +107,15 @@ unsafe extern "C" fn iommufd_dirty_rs_bind(
     })
 }
 
+/// # Safety
+///
+/// See `iommufd_dirty_sink_record()`: `sink` is that of the op that is being called.
 #[no_mangle]
-unsafe extern "C" fn iommufd_dirty_rs_record(sink: *mut iommufd_dirty_sink, iova: u64, length: u64) {
+unsafe extern "C" fn iommufd_dirty_rs_record(
+    sink: *mut iommufd_dirty_sink,
+    iova: u64,
+    length: u64,
+) {
     // SAFETY: An op gets its sink from `Provider::read`, which lends it for the time of the call,
     // to that task alone.
     let sink = unsafe { &mut *sink.cast::<Sink<'_>>() };

@@ -68,7 +68,8 @@ impl Hwpt {
         let claimed = if held.contains(&hwpt.addr().get()) {
             Err(EBUSY)
         } else {
-            held.push(hwpt.addr().get(), GFP_KERNEL).map_err(Error::from)
+            held.push(hwpt.addr().get(), GFP_KERNEL)
+                .map_err(Error::from)
         };
         drop(held);
         // INVARIANT: Both references are ours from here on, and the HWPT is in the list.

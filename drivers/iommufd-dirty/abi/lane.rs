@@ -66,10 +66,17 @@ impl Lane {
         )
     }
 
+    /// # Safety
+    ///
+    /// For the workqueue: `work` is that of a lane that `side_by_side` has queued.
     unsafe extern "C" fn work(work: *mut bindings::work_struct) {
         // SAFETY: The work item is that of a lane that waits for this function in
         // `side_by_side`.
-        let job = unsafe { &*(*container_of!(Opaque::cast_from(work), Self, work)).job.get() };
+        let job = unsafe {
+            &*(*container_of!(Opaque::cast_from(work), Self, work))
+                .job
+                .get()
+        };
         // SAFETY: `side_by_side` set all three to what belongs together and keeps them valid until
         // this function has returned.
         unsafe { (job.run)(job.item, job.param) }

@@ -61,12 +61,7 @@ impl Pages {
         let nr = c_int::try_from(count).map_err(|_| EINVAL)?;
         // SAFETY: There is room for `nr` pointers.
         let pinned = unsafe {
-            bindings::pin_user_pages_fast(
-                addr,
-                nr,
-                bindings::FOLL_WRITE,
-                spare.as_mut_ptr().cast(),
-            )
+            bindings::pin_user_pages_fast(addr, nr, bindings::FOLL_WRITE, spare.as_mut_ptr().cast())
         };
         let got = match usize::try_from(pinned) {
             Ok(got) => got.min(count),
@@ -92,7 +87,7 @@ impl Pages {
         let mut mapped: Option<Mapped> = None;
         words(bits, |index, mask| {
             let at = index / WORDS_PER_PAGE;
-            if !mapped.as_ref().is_some_and(|m| m.at == at) {
+            if mapped.as_ref().is_none_or(|m| m.at != at) {
                 // Local mappings nest: the old one goes first.
                 drop(mapped.take());
                 mapped = Mapped::new(self, at);
@@ -112,11 +107,7 @@ impl Pages {
         }
         // SAFETY: By the type invariants they are pinned; they were pinned to be written to.
         unsafe {
-            bindings::unpin_user_pages_dirty_lock(
-                self.pages.as_mut_ptr(),
-                self.pages.len(),
-                true,
-            )
+            bindings::unpin_user_pages_dirty_lock(self.pages.as_mut_ptr(), self.pages.len(), true)
         };
         self.pages.clear();
     }

@@ -96,8 +96,8 @@ impl Provider {
         if ops.start.is_none() || ops.stop.is_none() || ops.read_and_clear.is_none() {
             return Err(EINVAL);
         }
-        let kinds = bindings::IOMMUFD_DIRTY_KIND_IOMMU_DOMAIN
-            ..=bindings::IOMMUFD_DIRTY_KIND_SOFTWARE;
+        let kinds =
+            bindings::IOMMUFD_DIRTY_KIND_IOMMU_DOMAIN..=bindings::IOMMUFD_DIRTY_KIND_SOFTWARE;
         if !kinds.contains(&t.kind) || t.pgsizes == 0 || t.pgsizes & !GRANULES != 0 {
             return Err(EINVAL);
         }
@@ -124,18 +124,12 @@ impl Provider {
             *to = *from;
         }
         let caps = [
-            (
-                ops.peek.is_some(),
-                bindings::IOMMUFD_DIRTY_CAP_PEEK,
-            ),
+            (ops.peek.is_some(), bindings::IOMMUFD_DIRTY_CAP_PEEK),
             (
                 ops.update_ranges.is_some(),
                 bindings::IOMMUFD_DIRTY_CAP_UPDATE_RANGES,
             ),
-            (
-                t.waits,
-                bindings::IOMMUFD_DIRTY_CAP_WAITS,
-            ),
+            (t.waits, bindings::IOMMUFD_DIRTY_CAP_WAITS),
         ];
         for (has, cap) in caps {
             if has {

@@ -4,7 +4,6 @@
 //!
 //! C header: `include/uapi/linux/iommufd_dirty.h`.
 
-
 use kernel::{
     prelude::*,
     transmute::{
@@ -135,4 +134,3 @@ pub(crate) fn element(base: u64, index: u32, size: usize) -> Result<usize> {
     let addr = base.checked_add(offset).ok_or(EFAULT)?;
     usize::try_from(addr).map_err(|_| EFAULT)
 }
-

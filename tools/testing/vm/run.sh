@@ -13,7 +13,7 @@ usage() {
 usage: run.sh [--kernel fast|debug|stock|kdir] [--timeout SECONDS] [--show] [--as-is]
               STAGE...
 
-  --show   print what the stage prints, not only the verdict
+  --show   print what the stage prints, without the lines that only run.sh reads
   --as-is  boot what is built; do not look whether something has to be built
 
 A STAGE is one of: $(stages)
@@ -31,7 +31,7 @@ SPLAT+='|rust_kernel: panicked|possible recursive locking|DEBUG_LOCKS_WARN_ON'
 # qemu ACCEL TIMEOUT COMMAND_LINE QEMU_ARGUMENT...
 qemu() {
 	local accel=$1 limit=$2 memory=2G command_line
-	command_line="console=ttyS0 panic=-1 oops=panic hugepages=80 vm.kernel=$kernel $3"
+	command_line="console=ttyS0 panic=-1 oops=panic hugepages=80 kunit.autorun=1 vm.kernel=$kernel $3"
 	shift 3
 	if [ "$kernel" = debug ]; then
 		memory=4G
@@ -90,11 +90,11 @@ run_stage() {
 	: > "$base.log"
 	: > "$base.ktap"
 	if $show; then
-		# stdin is QEMU's as well: it is nobody's.
 		qemu "$accel" "$timeout" "vm.stage=$stage" \
 			-serial "file:/repo/${base#"$REPO"/}.log" \
 			-chardev "stdio,id=ktap,signal=off,logfile=/repo/${base#"$REPO"/}.ktap" \
-			-serial chardev:ktap < /dev/null || status=$?
+			-serial chardev:ktap < /dev/null |
+			sed -u -E '/^(ok |not ok |1\.\.|# vm: end)/d' || status=$?
 	else
 		qemu "$accel" "$timeout" "vm.stage=$stage" \
 			-serial "file:/repo/${base#"$REPO"/}.log" \

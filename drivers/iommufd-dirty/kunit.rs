@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit tests of what needs the kernel: its memory, its workqueues, registration.
+
+use kernel::prelude::*;
+
+#[kunit_tests(iommufd_dirty)]
+mod tests {
+    use super::*;
+    use crate::{
+        abi::lane::{
+            side_by_side,
+            Lane, //
+        },
+        logic::{
+            extents::Extents,
+            range::{
+                Range,
+                ALL, //
+            },
+            range_set::RangeSet, //
+        },
+        sink::{
+            Into,
+            Sink, //
+        }, //
+    };
+    use kernel::{
+        sync::atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        time::{
+            delay::fsleep,
+            Delta,
+            Instant,
+            Monotonic, //
+        }, //
+    };
+
+    const PAGE: u64 = 4096;
+
+    fn pages(first: u64, count: u64) -> Range {
+        Range::inclusive(first * PAGE, (first + count) * PAGE - 1).unwrap_or(ALL)
+    }
+
+    /// Sum of all bytes that are dirty in `extents` within `range`.
+    fn bytes_in(extents: &Extents, range: Range) -> u64 {
+        let mut sum = 0;
+        extents.for_each_in(range, |dirty| sum += dirty.length());
+        sum
+    }
+
+    #[test]
+    fn residual_over_reports_at_its_limit() {
+        let mut residual = Extents::new();
+        residual.set_limit(64 << 10);
+        for at in 0..100_000 {
+            residual.insert(pages(2 * at, 1));
+        }
+        assert!(residual.bytes() <= 64 << 10);
+        assert!(residual.overreported() > 0);
+        for at in 0..100_000 {
+            assert_eq!(bytes_in(&residual, pages(2 * at, 1)), PAGE);
+        }
+        residual.remove(ALL);
+        assert_eq!(residual.bytes(), 0);
+    }
+
+    /// Records what a tracker of 16-page blocks finds when pages 4 to 7 are read.
+    fn record(into: Into<'_>, clears: bool) -> Result<(Extents, Extents, u64)> {
+        let mut tracked = RangeSet::new();
+        tracked.add(pages(0, 10))?;
+        let mut residual = Extents::new();
+        let mut scratch = Extents::new();
+        let mut sink = Sink {
+            part: pages(4, 4),
+            into,
+            tracked: &tracked,
+            residual: clears.then_some(&mut residual),
+            scratch: &mut scratch,
+            run: None,
+            extents: 0,
+            fresh: 0,
+        };
+        sink.record(0, 8 * PAGE);
+        sink.record(8 * PAGE, 8 * PAGE);
+        sink.record(0, 0);
+        sink.flush();
+        let extents = sink.extents;
+        Ok((residual, scratch, extents))
+    }
+
+    #[test]
+    fn sink_keeps_what_lies_outside_of_the_request() -> Result {
+        let (residual, scratch, extents) = record(Into::Nowhere, true)?;
+        assert_eq!(extents, 2);
+        // Pages 10 to 15 are not tracked.
+        assert_eq!(bytes_in(&residual, ALL), 6 * PAGE);
+        assert_eq!(bytes_in(&residual, pages(4, 4)), 0);
+        assert!(scratch.is_empty());
+
+        let (residual, _, _) = record(Into::Residual, true)?;
+        assert_eq!(bytes_in(&residual, ALL), 10 * PAGE);
+
+        let (residual, scratch, _) = record(Into::Scratch, false)?;
+        assert!(residual.is_empty());
+        assert_eq!(bytes_in(&scratch, ALL), 4 * PAGE);
+        Ok(())
+    }
+
+    #[test]
+    fn lanes_wait_at_the_same_time() -> Result {
+        const MS: i64 = 50;
+        let mut lanes = KVec::new();
+        for at in 0..5 {
+            let lane = if at == 2 { None } else { Some(Lane::new()?) };
+            lanes.push(lane, GFP_KERNEL)?;
+        }
+        let mut items = [0u32; 6];
+        let calls = Atomic::new(0u32);
+        let begin = Instant::<Monotonic>::now();
+        side_by_side(
+            &mut items,
+            &mut lanes,
+            &calls,
+            |_, _| true,
+            |item, calls| {
+                fsleep(Delta::from_millis(MS));
+                *item += 1;
+                calls.fetch_add(1, Relaxed);
+            },
+        );
+        let took = begin.elapsed().as_millis();
+        assert_eq!(calls.load(Relaxed), 6);
+        assert_eq!(items, [1; 6]);
+        // Two have no lane and are done one after the other; all six would take six times as long.
+        assert!(took >= 2 * MS);
+        assert!(took < 5 * MS);
+        Ok(())
+    }
+
+    #[test]
+    fn items_that_are_not_wanted_are_left_alone() -> Result {
+        let mut lanes = KVec::new();
+        for _ in 0..4 {
+            lanes.push(Some(Lane::new()?), GFP_KERNEL)?;
+        }
+        for mask in 0..16u32 {
+            let mut items = [(0, 0), (1, 0), (2, 0), (3, 0)];
+            side_by_side(
+                &mut items,
+                &mut lanes,
+                &mask,
+                |(at, _), mask| mask & (1 << at) != 0,
+                |(_, calls), _| *calls += 1,
+            );
+            for (at, calls) in items {
+                assert_eq!(calls, (mask >> at) & 1);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(iommufd_dirty_hwpt)]
+#[kunit_tests(iommufd_dirty_registration)]
+mod registration {
+    use super::*;
+    use crate::abi::{
+        bindings::IOMMUFD_DIRTY_KIND_DEVICE,
+        lane::{
+            side_by_side,
+            Lane, //
+        },
+        provider::{
+            Coverage,
+            Description,
+            DirtyRange,
+            Kind,
+            Operations,
+            ReadFlags,
+            Registration,
+            Sink, //
+        },
+        tracker_of, //
+    };
+    use kernel::{
+        str::CString,
+        sync::{
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            new_mutex,
+            Arc,
+            Mutex, //
+        },
+        time::{
+            delay::fsleep,
+            Delta, //
+        }, //
+    };
+
+    /// What the ops have seen.
+    struct Seen {
+        stops: Atomic<u32>,
+        in_query: Atomic<u32>,
+        queried: Atomic<u32>,
+    }
+
+    fn nothing_seen() -> Result<Arc<Seen>> {
+        let seen = Seen {
+            stops: Atomic::new(0),
+            in_query: Atomic::new(0),
+            queried: Atomic::new(0),
+        };
+        Ok(Arc::new(seen, GFP_KERNEL)?)
+    }
+
+    struct Fake(Arc<Seen>);
+
+    #[vtable]
+    impl Operations for Fake {
+        fn query(&self, _granule: u64, _ranges: &[DirtyRange]) -> Result<u64> {
+            self.0.in_query.fetch_add(1, Relaxed);
+            fsleep(Delta::from_millis(50));
+            self.0.queried.fetch_add(1, Relaxed);
+            Ok(7)
+        }
+
+        fn start(&self, _granule: u64, _ranges: &[DirtyRange]) -> Result {
+            Ok(())
+        }
+
+        fn stop(&self) -> Result {
+            self.0.stops.fetch_add(1, Relaxed);
+            Ok(())
+        }
+
+        fn read_and_clear(
+            &self,
+            _iova: u64,
+            _length: u64,
+            _flags: ReadFlags,
+            _sink: &mut Sink<'_>,
+        ) -> Result<Coverage> {
+            Ok(Coverage::Whole)
+        }
+    }
+
+    fn register(pgsizes: u64, seen: &Arc<Seen>) -> Result<Pin<KBox<Registration<Fake>>>> {
+        let what = Description {
+            name: CString::try_from_fmt(fmt!("kunit"))?,
+            kind: Kind::Device,
+            waits: false,
+            pgsizes,
+            max_ranges: 0,
+            min_span: 0,
+            max_span: 0,
+            space: 0,
+        };
+        KBox::try_pin_init(Registration::new(what, Fake(seen.clone())), GFP_KERNEL)
+    }
+
+    #[test]
+    fn granules_are_checked() -> Result {
+        let seen = nothing_seen()?;
+        for bad in [0, 1, 2048, 4096 | 512, 1 << 60, 1 << 63] {
+            assert!(register(bad, &seen).is_err());
+        }
+        for good in [4096, 1 << 59, 4096 | (1 << 21)] {
+            let tracker = register(good, &seen)?;
+            assert_eq!(tracker_of(&tracker).what.limits.pgsizes, good);
+            assert_eq!(tracker_of(&tracker).what.kind, IOMMUFD_DIRTY_KIND_DEVICE);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn unregister_stops_and_shuts_down() -> Result {
+        let seen = nothing_seen()?;
+        let registration = register(4096, &seen)?;
+        let tracker = tracker_of(&registration);
+        tracker.provider.start(4096, &[])?;
+        drop(registration);
+        assert_eq!(seen.stops.load(Relaxed), 1);
+        assert!(tracker.provider.is_closed());
+        assert_eq!(tracker.provider.query(4096, &[]), Err(ESHUTDOWN));
+        // It is stopped already.
+        assert_eq!(tracker.provider.stop(), Ok(()));
+        assert_eq!(seen.stops.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn unregister_waits_for_calls() -> Result {
+        let seen = nothing_seen()?;
+        let registration = register(4096, &seen)?;
+        let tracker = tracker_of(&registration);
+        let slot = Arc::pin_init(new_mutex!(Some(registration)), GFP_KERNEL)?;
+        let mut lanes = KVec::new();
+        for _ in 0..2 {
+            lanes.push(Some(Lane::new()?), GFP_KERNEL)?;
+        }
+        let param = (tracker, slot, seen);
+        type Param = (
+            Arc<crate::tracker::Tracker>,
+            Arc<Mutex<Option<Pin<KBox<Registration<Fake>>>>>>,
+            Arc<Seen>,
+        );
+        // What each has seen at its end.
+        let mut ends = [(0, Ok(0)), (1, Ok(0))];
+        side_by_side(
+            &mut ends,
+            &mut lanes,
+            &param,
+            |_, _| true,
+            |(who, end), (tracker, slot, seen): &Param| {
+                if *who == 0 {
+                    *end = tracker.provider.query(4096, &[]);
+                    return;
+                }
+                for _ in 0..1000 {
+                    if seen.in_query.load(Relaxed) != 0 {
+                        break;
+                    }
+                    fsleep(Delta::from_millis(1));
+                }
+                let registration = slot.lock().take();
+                drop(registration);
+                *end = Ok(u64::from(seen.queried.load(Relaxed)));
+            },
+        );
+        assert_eq!(ends[0].1, Ok(7));
+        // The call was through when unregister returned.
+        assert_eq!(ends[1].1, Ok(1));
+        Ok(())
+    }
+}
