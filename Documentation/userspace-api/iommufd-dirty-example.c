@@ -12,7 +12,25 @@
 
 #include <linux/iommufd_dirty.h>
 
-#include "iommufd-dirty-example.h"
+#define GUEST_PAGE 4096ULL
+
+/* What the VMM knows. */
+struct guest {
+	int iommufd;
+	/* Each was allocated with IOMMU_HWPT_ALLOC_DIRTY_TRACKING */
+	const __u32 *hwpt_ids;
+	unsigned int nr_hwpts;
+	/* The blocks of RAM as the devices see them, in whole pages */
+	const struct iommufd_dirty_range *ram;
+	/* The same blocks, with room for a bit for each page */
+	const struct iommufd_dirty_bitmap *bitmaps;
+	unsigned int nr_ram;
+	/* So many pages are sent while the guest is paused without harm */
+	__u64 pages_for_pause;
+	int max_rounds;
+	void (*send)(__u64 iova, __u64 length);
+	int (*stop_devices)(void);
+};
 
 /* Tracking of one I/O address space. Returns a context, or -1. */
 static int track(const struct guest *guest)
@@ -60,7 +78,7 @@ fail:
  * ORs what the devices wrote since the last call into guest->bitmaps, one
  * bitmap for each block of RAM. The vCPUs' dirty pages may be in there already.
  */
-static int collect(int context, const struct guest *guest, uint32_t flags)
+static int collect(int context, const struct guest *guest, __u32 flags)
 {
 	struct iommufd_dirty_read read = {
 		.size = sizeof(read),
@@ -79,13 +97,13 @@ static int collect(int context, const struct guest *guest, uint32_t flags)
 }
 
 /* Sends the pages of guest->bitmaps, and clears these. Returns how many. */
-static uint64_t send_dirty(const struct guest *guest)
+static __u64 send_dirty(const struct guest *guest)
 {
-	uint64_t page, pages = 0;
+	__u64 page, pages = 0;
 	unsigned int i;
 
 	for (i = 0; i < guest->nr_ram; i++) {
-		uint8_t *bits = (uint8_t *)(uintptr_t)guest->bitmaps[i].bitmap_uptr;
+		__u8 *bits = (__u8 *)(uintptr_t)guest->bitmaps[i].bitmap_uptr;
 
 		for (page = 0; page < guest->ram[i].length / GUEST_PAGE; page++) {
 			if (!(bits[page / 8] & (1 << page % 8)))
@@ -105,7 +123,7 @@ static void send_all(const struct guest *guest)
 
 	for (i = 0; i < guest->nr_ram; i++) {
 		memset((void *)(uintptr_t)guest->bitmaps[i].bitmap_uptr, 0,
-		       bitmap_bytes(guest->ram[i].length));
+		       (guest->ram[i].length / GUEST_PAGE + 7) / 8);
 		guest->send(guest->ram[i].iova, guest->ram[i].length);
 	}
 }
@@ -156,7 +174,7 @@ out:
  * IOMMU that devices write no longer. Afterwards the range's dirt is in the
  * kernel's residual, from where the next READ delivers it.
  */
-int before_unmap(int context, uint64_t iova, uint64_t length)
+int before_unmap(int context, __u64 iova, __u64 length)
 {
 	struct iommufd_dirty_harvest harvest = {
 		.size = sizeof(harvest),

@@ -20,7 +20,7 @@ use crate::{
         read_element,
         MAX_READ_RANGES, //
     },
-    sink::Into,
+    sink::Target,
     state::{
         Found,
         How,
@@ -131,7 +131,7 @@ impl State {
         let range = window.bytes(bits).ok_or(EINVAL)?;
         let mut found = Found::default();
         let how = How {
-            into: Into::Nowhere,
+            into: Target::Nowhere,
             keep: false,
             flags: 0,
             only,

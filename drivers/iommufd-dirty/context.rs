@@ -115,7 +115,9 @@ impl Context {
                 if let Some(state) = slot.take() {
                     break state;
                 }
-                if self.free.wait_interruptible(&mut slot) {
+                let signal = self.free.wait_interruptible(&mut slot);
+                // A wake-up that came at the same time must not be lost for those who wait, too.
+                if signal && slot.is_none() {
                     return Err(EINTR);
                 }
             }

@@ -30,7 +30,7 @@ use crate::{
         read_element,
         skip, //
     },
-    sink::Into,
+    sink::Target,
     state::{
         Found,
         State, //
@@ -58,6 +58,16 @@ impl State {
         while cmd.next_range < cmd.nr_ranges {
             let range = read_element(cmd.ranges_uptr, cmd.next_range, cmd.page_size)?.range;
             while let Some(left) = skip(range, cmd.next_offset) {
+                // What is not tracked may be large, and there is nothing in it.
+                let next = self.tracked.within(left).next();
+                let hole = next.map_or(u64::MAX, |part| part.first().saturating_sub(left.first()));
+                let Some(left) = skip(left, hole & cmd.page_size.wrapping_neg()) else {
+                    cmd.out_status |= IOMMUFD_DIRTY_STATUS_HOLE;
+                    break;
+                };
+                if hole != 0 {
+                    cmd.out_status |= IOMMUFD_DIRTY_STATUS_HOLE;
+                }
                 let chunk = chunk(left, cmd.page_size);
                 if let Delivered::Full = self.read_chunk(cmd, range, chunk, room)? {
                     cmd.out_status |= IOMMUFD_DIRTY_STATUS_MORE;
@@ -85,9 +95,9 @@ impl State {
     ) -> Result<Delivered> {
         let mut found = Found::default();
         let how = cmd.how(if cmd.keeps() {
-            Into::Scratch
+            Target::Scratch
         } else {
-            Into::Residual
+            Target::Residual
         });
         self.for_parts(chunk, |state, part| state.pass(part, how, &mut found));
         let union = self.union(chunk, how.only);

@@ -21,7 +21,7 @@ mod tests {
             range_set::RangeSet, //
         },
         sink::{
-            Into,
+            Target,
             Sink, //
         }, //
     };
@@ -68,7 +68,7 @@ mod tests {
     }
 
     /// Records what a tracker of 16-page blocks finds when pages 4 to 7 are read.
-    fn record(into: Into<'_>, clears: bool) -> Result<(Extents, Extents, u64)> {
+    fn record(into: Target<'_>, clears: bool) -> Result<(Extents, Extents, u64)> {
         let mut tracked = RangeSet::new();
         tracked.add(pages(0, 10))?;
         let mut residual = Extents::new();
@@ -93,17 +93,17 @@ mod tests {
 
     #[test]
     fn sink_keeps_what_lies_outside_of_the_request() -> Result {
-        let (residual, scratch, extents) = record(Into::Nowhere, true)?;
+        let (residual, scratch, extents) = record(Target::Nowhere, true)?;
         assert_eq!(extents, 2);
         // Pages 10 to 15 are not tracked.
         assert_eq!(bytes_in(&residual, ALL), 6 * PAGE);
         assert_eq!(bytes_in(&residual, pages(4, 4)), 0);
         assert!(scratch.is_empty());
 
-        let (residual, _, _) = record(Into::Residual, true)?;
+        let (residual, _, _) = record(Target::Residual, true)?;
         assert_eq!(bytes_in(&residual, ALL), 10 * PAGE);
 
-        let (residual, scratch, _) = record(Into::Scratch, false)?;
+        let (residual, scratch, _) = record(Target::Scratch, false)?;
         assert!(residual.is_empty());
         assert_eq!(bytes_in(&scratch, ALL), 4 * PAGE);
         Ok(())

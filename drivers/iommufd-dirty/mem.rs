@@ -17,6 +17,9 @@ use kernel::{
     prelude::*, //
 };
 
+/// Bytes in a page of memory.
+pub const PAGE_SIZE: usize = kernel::page::PAGE_SIZE;
+
 /// An allocation failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoMemory;

@@ -16,7 +16,7 @@ use crate::{
         range_set::RangeSet, //
     },
     sink::{
-        Into,
+        Target,
         Sink, //
     },
     tracker::{
@@ -122,7 +122,7 @@ pub(crate) struct Member {
 /// tracks. The same for all trackers, which may be read side by side.
 pub(crate) struct Pass<'a> {
     pub(crate) part: Range,
-    pub(crate) into: Into<'a>,
+    pub(crate) into: Target<'a>,
     pub(crate) tracked: &'a RangeSet,
     /// `IOMMUFD_DIRTY_OP_*`
     pub(crate) flags: u32,
@@ -300,7 +300,7 @@ impl Member {
         let peek = pass.keep && self.has_cap(bindings::IOMMUFD_DIRTY_CAP_PEEK);
         // A tracker that cannot be peeked at is read into the residual, which can.
         let into = if pass.keep && !peek {
-            Into::Residual
+            Target::Residual
         } else {
             pass.into
         };
@@ -338,16 +338,16 @@ impl Member {
     /// were not set before.
     pub(crate) fn mark(&mut self, pass: &Pass<'_>) -> u64 {
         match pass.into {
-            Into::Bitmap(pages, window) => window.bits(pass.part).map_or(0, |bits| pages.set(bits)),
-            Into::Residual => {
+            Target::Bitmap(pages, window) => window.bits(pass.part).map_or(0, |bits| pages.set(bits)),
+            Target::Residual => {
                 self.residual.insert(pass.part);
                 0
             }
-            Into::Scratch => {
+            Target::Scratch => {
                 self.scratch.insert(pass.part);
                 0
             }
-            Into::Nowhere => 0,
+            Target::Nowhere => 0,
         }
     }
 
@@ -362,7 +362,7 @@ impl Member {
 pub(crate) fn deliver(residual: &mut Extents, pass: &Pass<'_>) -> u64 {
     let mut fresh = 0u64;
     match pass.into {
-        Into::Bitmap(pages, window) => {
+        Target::Bitmap(pages, window) => {
             let set = |dirty| {
                 if let Some(bits) = window.bits(dirty) {
                     fresh = fresh.saturating_add(pages.set(bits));
@@ -374,9 +374,9 @@ pub(crate) fn deliver(residual: &mut Extents, pass: &Pass<'_>) -> u64 {
                 residual.take(pass.part, set);
             }
         }
-        Into::Nowhere => residual.remove(pass.part),
+        Target::Nowhere => residual.remove(pass.part),
         // Whoever put it there takes it from there.
-        Into::Residual | Into::Scratch => (),
+        Target::Residual | Target::Scratch => (),
     }
     fresh
 }

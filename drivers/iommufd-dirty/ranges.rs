@@ -24,6 +24,7 @@ use crate::{
         Member,
         Policy, //
     },
+    read::interrupted,
     start::ranges_for,
     state::{
         State,
@@ -51,6 +52,9 @@ impl State {
         if cmd.nr_ranges == 0 {
             return Err(EINVAL);
         }
+        if cmd.nr_ranges as usize > MAX_RANGES {
+            return Err(ENOSPC);
+        }
         let remove = cmd.flags & IOMMUFD_DIRTY_RANGES_REMOVE != 0;
         let clean = cmd.flags & IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN != 0;
         if remove && clean {
@@ -59,6 +63,9 @@ impl State {
 
         let mut new = self.tracked.try_clone()?;
         for at in 0..cmd.nr_ranges {
+            if interrupted() {
+                return Err(EINTR);
+            }
             let range = read_range(cmd.ranges_uptr, at)?;
             if remove {
                 new.remove(range)?;

@@ -23,7 +23,7 @@ use crate::{
             Request, //
         }, //
     },
-    sink::Into,
+    sink::Target,
     state::{
         Found,
         How,
@@ -104,7 +104,7 @@ impl uapi::Read {
         self.has(IOMMUFD_DIRTY_READ_STRICT)
     }
 
-    pub(crate) fn how<'a>(&self, into: Into<'a>) -> How<'a> {
+    pub(crate) fn how<'a>(&self, into: Target<'a>) -> How<'a> {
         let mut flags = 0;
         if self.has(IOMMUFD_DIRTY_READ_FINAL) {
             flags |= IOMMUFD_DIRTY_OP_FINAL;
@@ -225,7 +225,7 @@ impl State {
                 // First, so that a bad address fails before anything is cleared.
                 pages.pin(&window)?;
                 let mut found = Found::default();
-                let how = cmd.how(Into::Bitmap(pages, &window));
+                let how = cmd.how(Target::Bitmap(pages, &window));
                 self.for_parts(window.range, |state, part| {
                     state.pass(part, how, &mut found)
                 });

@@ -19,7 +19,7 @@ use crate::{
 
 /// Where the dirt of the part that is being read goes.
 #[derive(Clone, Copy)]
-pub(crate) enum Into<'a> {
+pub(crate) enum Target<'a> {
     /// Into the user's bitmap, of which the pages of this window are pinned.
     Bitmap(&'a Pages, &'a Window),
     /// Into the member's residual.
@@ -34,7 +34,7 @@ pub(crate) enum Into<'a> {
 pub(crate) struct Sink<'a> {
     /// The part that is being read.
     pub(crate) part: Range,
-    pub(crate) into: Into<'a>,
+    pub(crate) into: Target<'a>,
     /// What the context tracks.
     pub(crate) tracked: &'a RangeSet,
     /// Takes what lies outside of `part`; `None` if the tracker clears nothing.
@@ -73,18 +73,18 @@ impl Sink<'_> {
         let Some(run) = self.run.take() else { return };
         if let Some(inside) = run.intersect(self.part) {
             match self.into {
-                Into::Bitmap(pages, window) => {
+                Target::Bitmap(pages, window) => {
                     if let Some(bits) = window.bits(inside) {
                         self.fresh = self.fresh.saturating_add(pages.set(bits));
                     }
                 }
-                Into::Residual => {
+                Target::Residual => {
                     if let Some(residual) = &mut self.residual {
                         residual.insert(inside);
                     }
                 }
-                Into::Scratch => self.scratch.insert(inside),
-                Into::Nowhere => (),
+                Target::Scratch => self.scratch.insert(inside),
+                Target::Nowhere => (),
             }
         }
         let Some(residual) = &mut self.residual else {

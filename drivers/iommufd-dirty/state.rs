@@ -28,7 +28,7 @@ use crate::{
         Policy,
         Stats, //
     },
-    sink::Into, //
+    sink::Target, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -78,7 +78,7 @@ pub(crate) struct Found {
 /// How a pass is to be done.
 #[derive(Clone, Copy)]
 pub(crate) struct How<'a> {
-    pub(crate) into: Into<'a>,
+    pub(crate) into: Target<'a>,
     /// What is found stays dirty.
     pub(crate) keep: bool,
     /// `IOMMUFD_DIRTY_OP_*`
@@ -233,7 +233,7 @@ impl State {
     pub(crate) fn harvest(&mut self, range: Range, only: u32) -> Found {
         let mut found = Found::default();
         let how = How {
-            into: Into::Residual,
+            into: Target::Residual,
             keep: false,
             flags: 0,
             only,

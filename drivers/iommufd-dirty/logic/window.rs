@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Bytes in a page of the user's memory.
-pub const USER_PAGE: u64 = 4096;
+pub const USER_PAGE: u64 = crate::mem::PAGE_SIZE as u64;
 
 /// Bits in a page of the user's memory.
 const USER_PAGE_BITS: u64 = USER_PAGE * 8;

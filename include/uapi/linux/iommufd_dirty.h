@@ -93,6 +93,7 @@ struct iommufd_dirty_info {
 	__u32 out_max_read_ranges;
 	__aligned_u64 out_max_residual;
 };
+
 #define IOMMUFD_DIRTY_INFO _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_INFO)
 
 /**
@@ -137,6 +138,7 @@ struct iommufd_dirty_bind_hwpt {
 	__u32 policy;
 	__u32 out_tracker_id;
 };
+
 #define IOMMUFD_DIRTY_BIND_HWPT \
 	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_BIND_HWPT)
 
@@ -156,6 +158,7 @@ struct iommufd_dirty_bind_untracked {
 	__u32 policy;
 	__u32 out_tracker_id;
 };
+
 #define IOMMUFD_DIRTY_BIND_UNTRACKED \
 	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_BIND_UNTRACKED)
 
@@ -185,6 +188,7 @@ struct iommufd_dirty_unbind {
 	__u32 tracker_id;
 	__u32 __reserved;
 };
+
 #define IOMMUFD_DIRTY_UNBIND _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_UNBIND)
 
 /**
@@ -205,6 +209,7 @@ struct iommufd_dirty_list {
 	__u32 __reserved;
 	__aligned_u64 ids_uptr;
 };
+
 #define IOMMUFD_DIRTY_LIST _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_LIST)
 
 /**
@@ -295,6 +300,7 @@ struct iommufd_dirty_tracker_info {
 	__aligned_u64 out_memory;
 	__u8 out_name[IOMMUFD_DIRTY_NAME_LEN];
 };
+
 #define IOMMUFD_DIRTY_TRACKER_INFO \
 	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_TRACKER_INFO)
 
@@ -341,6 +347,7 @@ struct iommufd_dirty_ranges {
 	__u32 __reserved;
 	__aligned_u64 ranges_uptr;
 };
+
 #define IOMMUFD_DIRTY_RANGES _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_RANGES)
 
 /**
@@ -400,6 +407,7 @@ struct iommufd_dirty_start {
 	__u32 __reserved;
 	__aligned_u64 results_uptr;
 };
+
 #define IOMMUFD_DIRTY_START _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_START)
 
 /**
@@ -415,6 +423,7 @@ struct iommufd_dirty_stop {
 	__u32 size;
 	__u32 flags;
 };
+
 #define IOMMUFD_DIRTY_STOP _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_STOP)
 
 /**
@@ -533,6 +542,7 @@ struct iommufd_dirty_read {
 	__u32 __reserved;
 	__aligned_u64 next_offset;
 };
+
 #define IOMMUFD_DIRTY_READ _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_READ)
 
 /**
@@ -556,6 +566,7 @@ struct iommufd_dirty_clear {
 	__aligned_u64 ranges_uptr;
 	__aligned_u64 page_size;
 };
+
 #define IOMMUFD_DIRTY_CLEAR _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_CLEAR)
 
 /**
@@ -580,6 +591,7 @@ struct iommufd_dirty_harvest {
 	__aligned_u64 iova;
 	__aligned_u64 length;
 };
+
 #define IOMMUFD_DIRTY_HARVEST \
 	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_HARVEST)
 
@@ -598,6 +610,7 @@ struct iommufd_dirty_set_policy {
 	__u32 tracker_id;
 	__u32 policy;
 };
+
 #define IOMMUFD_DIRTY_SET_POLICY \
 	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_SET_POLICY)
 
@@ -636,6 +649,7 @@ struct iommufd_dirty_stats {
 	__aligned_u64 out_residual_memory;
 	__aligned_u64 out_overreported;
 };
+
 #define IOMMUFD_DIRTY_STATS _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_STATS)
 
 /*

@@ -12,6 +12,9 @@ use std::{
 };
 
 /// Out of memory.
+/// Bytes in a page of memory: what most kernels have.
+pub const PAGE_SIZE: usize = 4096;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoMemory;
 
