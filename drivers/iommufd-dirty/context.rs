@@ -6,7 +6,7 @@
 //! no lock is held while it faults in user memory or waits for hardware, and those who wait can be
 //! interrupted. `poll()`, and a tracker that is lost or unregistered, never need the state.
 //!
-//! Locks: none of these is taken inside of another, but that `Tracker::binding` is innermost.
+//! Locks: none of the module's is taken while another is held.
 
 use crate::{
     abi::memcg::Memcg,

@@ -31,8 +31,8 @@ pub(crate) struct Tracker {
     pub(crate) what: Description,
     #[pin]
     pub(crate) provider: Provider,
-    /// Its owner may call [`Tracker::lose`] from any context: taken with interrupts off, and
-    /// nothing is taken inside of it.
+    /// Its owner may call [`Tracker::lose`] from any context: taken with interrupts off. Only the
+    /// lock of a wait queue is taken inside of it.
     #[pin]
     binding: SpinLockIrq<Option<Binding>>,
     /// Negative errno with which it was lost; 0 while it is not.

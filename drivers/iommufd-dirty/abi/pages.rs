@@ -48,8 +48,7 @@ impl Pages {
 
     /// Pins all the pages of `window` instead of those that are pinned now.
     ///
-    /// Errors: `EFAULT` if one of them cannot be written to; then none is pinned. `EINTR`,
-    /// `ENOMEM`.
+    /// Errors: `EFAULT` if one of them cannot be written to, `ENOMEM`; then none is pinned.
     pub(crate) fn pin(&mut self, window: &Window) -> Result {
         self.unpin();
         let spare = self.pages.spare_capacity_mut();
