@@ -28,7 +28,7 @@ help:
 	@echo '  KSRC=  a kernel source tree to build the kernels of demo, test and vm from;'
 	@echo '         apply patches/ to it first'
 	@echo '  LLVM=  for modules: 1 (default) builds with clang, empty with gcc'
-	@echo '  XDG_CACHE_HOME=  holds iommufd-dirty/: the compilers and the kernels, 10 GB'
+	@echo '  XDG_CACHE_HOME=  holds iommufd-dirty/: the compilers and the kernels, up to 15 GB'
 
 demo:
 	@$(VM)/run.sh --kernel $(if $(KDIR),kdir,fast) --show demo

@@ -54,7 +54,6 @@ enum Delivered {
 impl State {
     /// READ with EXTENTS or COUNT_ONLY.
     pub(crate) fn read_extents(&mut self, cmd: &mut uapi::Read) -> Result {
-        let room = core::mem::take(&mut cmd.nr_extents);
         while cmd.next_range < cmd.nr_ranges {
             let range = read_element(cmd.ranges_uptr, cmd.next_range, cmd.page_size)?.range;
             while let Some(left) = skip(range, cmd.next_offset) {
@@ -69,7 +68,7 @@ impl State {
                     cmd.out_status |= IOMMUFD_DIRTY_STATUS_HOLE;
                 }
                 let chunk = chunk(left, cmd.page_size);
-                if let Delivered::Full = self.read_chunk(cmd, range, chunk, room)? {
+                if let Delivered::Full = self.read_chunk(cmd, range, chunk)? {
                     cmd.out_status |= IOMMUFD_DIRTY_STATUS_MORE;
                     return Ok(());
                 }
@@ -91,7 +90,6 @@ impl State {
         cmd: &mut uapi::Read,
         range: Range,
         chunk: Range,
-        room: u32,
     ) -> Result<Delivered> {
         let mut found = Found::default();
         let how = cmd.how(if cmd.keeps() {
@@ -116,7 +114,7 @@ impl State {
         let mut left = Some(chunk);
         while let Some(dirty) = left.and_then(|left| union.first_in(left)) {
             if let Some(extent) = grow.push(dirty) {
-                if let Delivered::Full = self.deliver(cmd, range, extent, room)? {
+                if let Delivered::Full = self.deliver(cmd, range, extent)? {
                     return Ok(Delivered::Full);
                 }
             }
@@ -126,7 +124,7 @@ impl State {
                 .and_then(|next| Range::inclusive(next, chunk.last()));
         }
         match grow.finish() {
-            Some(extent) => self.deliver(cmd, range, extent, room),
+            Some(extent) => self.deliver(cmd, range, extent),
             None => Ok(Delivered::Yes),
         }
     }
@@ -154,19 +152,18 @@ impl State {
         cmd: &mut uapi::Read,
         range: Range,
         extent: Range,
-        room: u32,
     ) -> Result<Delivered> {
         // To go on here: extents begin with a page of the request.
         cmd.next_offset = extent.first().saturating_sub(range.first());
-        if cmd.nr_extents == room {
+        if cmd.out_nr_extents == cmd.nr_extents {
             return Ok(Delivered::Full);
         }
         let raw = DirtyRange {
             iova: extent.first(),
             length: extent.length(),
         };
-        put(cmd.extents_uptr, cmd.nr_extents, &raw)?;
-        cmd.nr_extents = cmd.nr_extents.saturating_add(1);
+        put(cmd.extents_uptr, cmd.out_nr_extents, &raw)?;
+        cmd.out_nr_extents = cmd.out_nr_extents.saturating_add(1);
         let pages = extent.length().div_ceil(cmd.page_size.max(1));
         cmd.out_dirty = cmd.out_dirty.saturating_add(pages);
         cmd.next_offset = done(range, extent.last());

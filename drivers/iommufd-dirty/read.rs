@@ -150,7 +150,7 @@ impl uapi::Read {
             | IOMMUFD_DIRTY_READ_COUNT_ONLY
             | IOMMUFD_DIRTY_READ_EXTENTS
             | IOMMUFD_DIRTY_READ_STRICT;
-        if self.flags & !known != 0 || self.__reserved != 0 {
+        if self.flags & !known != 0 {
             return Err(EOPNOTSUPP);
         }
         let extents = self.extents_uptr != 0 || self.nr_extents != 0;
@@ -189,6 +189,7 @@ impl State {
     pub(crate) fn read(&mut self, cmd: &mut uapi::Read) -> Result {
         cmd.out_status = 0;
         cmd.out_dirty = 0;
+        cmd.out_nr_extents = 0;
         cmd.check(self)?;
         let begin = Instant::<Monotonic>::now();
         let before = self.recorded();

@@ -73,7 +73,7 @@ uapi! {
     Stop: size flags;
     Bitmap: iova length bitmap_uptr bit_offset;
     Read: size flags tracker_id nr_ranges ranges_uptr page_size extents_uptr nr_extents out_status
-        out_dirty next_range __reserved next_offset;
+        out_dirty next_range out_nr_extents next_offset;
     Clear: size flags tracker_id nr_ranges ranges_uptr page_size;
     Harvest: size flags tracker_id out_status iova length;
     SetPolicy: size flags tracker_id policy;

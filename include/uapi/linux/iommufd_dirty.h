@@ -30,6 +30,7 @@
  *  - EINVAL: everything was understood, but a field is not correct
  *  - EOVERFLOW: an address plus a length wraps
  *  - EFAULT: user memory cannot be read or written
+ *  - EBADF, EBADFD: not a file descriptor, or not of what it should be
  *  - ENOENT: no tracker with this id; with IOMMUFD_DIRTY_READ_STRICT, a part of
  *    the request is not tracked
  *  - ENOMEM: out of memory
@@ -497,15 +498,14 @@ struct iommufd_dirty_bitmap {
  *                ascending order for each range, grown to whole pages of
  *                @page_size counted from the range's iova and cut at the
  *                range's end; else must be 0
- * @nr_extents: With EXTENTS, in: elements of that array, not 0; out: those
- *              written. Else must be 0
+ * @nr_extents: With EXTENTS, elements of that array, not 0; else must be 0
  * @out_status: Bits of enum iommufd_dirty_status
  * @out_dirty: Pages of @page_size that this call reported: the bits that it set
  *             and that were not set already, or the pages in the extents, or
  *             the count
  * @next_range: In: element of the array of ranges to begin with. Out: element
  *              to go on with; @nr_ranges when all was read
- * @__reserved: Must be 0
+ * @out_nr_extents: Extents written by this call, from the array's beginning
  * @next_offset: In: bytes of that element to skip, a multiple of @page_size.
  *               Out: bytes of element @next_range that were read
  *
@@ -523,9 +523,11 @@ struct iommufd_dirty_bitmap {
  *  6. A merged read is one system call, not a snapshot across trackers.
  *  7. What is not tracked reads clean and sets a status bit.
  *
- * @out_status, @out_dirty, @next_range, @next_offset and @nr_extents are
- * written on error, too; to go on after EINTR call again with the structure as
- * it is.
+ * What is out is written on error, too: take what this call reported, then go on
+ * after EINTR or with IOMMUFD_DIRTY_STATUS_MORE by calling again with the
+ * structure as it is. A call that could not even begin (EINTR while another call
+ * has the context) reports nothing: set @out_dirty and @out_nr_extents to 0
+ * before the first one.
  */
 struct iommufd_dirty_read {
 	__u32 size;
@@ -539,7 +541,7 @@ struct iommufd_dirty_read {
 	__u32 out_status;
 	__aligned_u64 out_dirty;
 	__u32 next_range;
-	__u32 __reserved;
+	__u32 out_nr_extents;
 	__aligned_u64 next_offset;
 };
 

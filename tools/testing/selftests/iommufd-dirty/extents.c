@@ -35,15 +35,16 @@ static unsigned int read_extents(struct __test_metadata *_metadata,
 	ASSERT_TRUE(guarded_init(&guarded, pages, &(struct placement){}, 0));
 	newly = model_bits(&members->model, MODEL_ALL, iova, length, page_size,
 			   guarded.shadow_bits, 0);
+	cmd.nr_extents = nr;
 	do {
 		extents[nr] = guard;
-		cmd.nr_extents = nr;
 		ASSERT_EQ(0, ioctl(members->fd, IOMMUFD_DIRTY_READ, &cmd));
 		ASSERT_GT(10000, ++calls);
-		ASSERT_GE(nr, cmd.nr_extents);
+		ASSERT_EQ(nr, cmd.nr_extents);
+		ASSERT_GE(nr, cmd.out_nr_extents);
 		ASSERT_EQ(0, memcmp(&extents[nr], &guard, sizeof(guard)));
 		told += cmd.out_dirty;
-		for (i = 0; i < cmd.nr_extents; i++) {
+		for (i = 0; i < cmd.out_nr_extents; i++) {
 			__u64 from = extents[i].iova;
 			__u64 to = from + extents[i].length - 1;
 			__u64 page;
@@ -118,7 +119,7 @@ TEST_F(extents, full_array_loses_nothing)
 	member_write(members, members->nr - 1, MEMBERS_BASE + 4 * SZ_1M, SZ_4K);
 	member_write(members, 0, MEMBERS_BASE + 6 * SZ_1M, SZ_4K);
 	ASSERT_EQ(0, ioctl(members->fd, IOMMUFD_DIRTY_READ, &cmd));
-	ASSERT_EQ(1, cmd.nr_extents);
+	ASSERT_EQ(1, cmd.out_nr_extents);
 	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_MORE, cmd.out_status);
 	model_clean(&members->model, MODEL_ALL, extent.iova, extent.length);
 	members_read_all(members);
@@ -177,11 +178,11 @@ TEST_F(extents, several_ranges)
 				 &(struct placement){}, 0));
 	model_bits(&members->model, MODEL_ALL, MEMBERS_BASE, MEMBERS_SIZE,
 		   SZ_4K, guarded.shadow_bits, 0);
+	cmd.nr_extents = ARRAY_SIZE(extents);
 	do {
-		cmd.nr_extents = ARRAY_SIZE(extents);
 		ASSERT_EQ(0, ioctl(members->fd, IOMMUFD_DIRTY_READ, &cmd));
 		ASSERT_GT(10000, ++calls);
-		for (i = 0; i < cmd.nr_extents; i++) {
+		for (i = 0; i < cmd.out_nr_extents; i++) {
 			__u64 at = extents[i].iova - MEMBERS_BASE;
 			__u64 last = at + extents[i].length - 1;
 
@@ -231,8 +232,8 @@ TEST_F(extents, bad_array_is_efault_and_loses_nothing)
 	/* It is a success if one extent was all that there was. */
 	if (ioctl(members->fd, IOMMUFD_DIRTY_READ, &cmd))
 		EXPECT_EQ(EFAULT, errno);
-	ASSERT_GE(1, cmd.nr_extents);
-	if (cmd.nr_extents)
+	ASSERT_GE(1, cmd.out_nr_extents);
+	if (cmd.out_nr_extents)
 		model_clean(&members->model, MODEL_ALL, extent->iova,
 			    extent->length);
 	members_read_all(members);

@@ -78,7 +78,6 @@ static const struct command commands[] = {
 			 IOMMUFD_DIRTY_READ_FINAL |
 			 IOMMUFD_DIRTY_READ_COUNT_ONLY |
 			 IOMMUFD_DIRTY_READ_EXTENTS | IOMMUFD_DIRTY_READ_STRICT,
-	  .reserved = offsetof(struct iommufd_dirty_read, __reserved),
 	  .writes = true, .started = true },
 	{ "CLEAR", IOMMUFD_DIRTY_CLEAR, sizeof(struct iommufd_dirty_clear),
 	  .started = true },
