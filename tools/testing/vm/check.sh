@@ -26,7 +26,8 @@ use_entry "$kernel"
 mkdir -p "$LOGS"
 
 check rustfmt 'find drivers tools -name "*.rs" ! -name "*_generated.rs" -print0 |
-	xargs -0 -r rustfmt --check --edition 2021 --config-path /kernel/src/.rustfmt.toml'
+	xargs -0 rustfmt --check --color never --edition 2021 \
+		--config-path /kernel/src/.rustfmt.toml'
 
 # From the beginning: only what is compiled is looked at.
 check "clippy-sparse-W1" 'rm -rf build/check
@@ -34,17 +35,32 @@ check "clippy-sparse-W1" 'rm -rf build/check
 		> build/check.log 2>&1 || { cat build/check.log; exit 1; }
 	! grep -A 12 -E "warning[:[]|error[:[]" build/check.log'
 
-# In /tmp: in a git tree checkpatch looks up the kernel's commits, and leaves a file.
-check checkpatch 'cd /tmp
-	find /repo/drivers /repo/include /repo/tools/testing/selftests \
-		\( -name "*.c" -o -name "*.h" \) -print0 |
-		xargs -0 -r perl /kernel/src/scripts/checkpatch.pl --root=/kernel/src \
-		--strict --quiet --no-summary --show-types -f'
+# checkpatch IGNORED_TYPES FILE...: in /tmp, because in a git tree it looks up the
+# kernel's commits there, and leaves a file behind.
+checkpatch='checkpatch() {
+	ignored=$1
+	shift
+	perl /kernel/src/scripts/checkpatch.pl --root=/kernel/src --strict --quiet \
+		--no-summary --show-types ${ignored:+--ignore "$ignored"} "$@"
+}
+cd /tmp'
 
-check checkpatch-patches 'cd /tmp
-	find /repo/patches -name "*.patch" | LC_ALL=C sort |
-	xargs -r perl /kernel/src/scripts/checkpatch.pl --root=/kernel/src --strict --quiet \
-		--no-summary --show-types'
+check checkpatch-kernel "$checkpatch"'
+	checkpatch "" -f $(find /repo/drivers /repo/include -name "*.[ch]" ! -name trace.h)'
+
+# A tracepoint is laid out like nothing else.
+check checkpatch-trace "$checkpatch"'
+	checkpatch OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT -f $(find /repo/drivers -name trace.h)'
+
+# What kselftest_harness.h makes of a test, and what only the kernel shall not do.
+check checkpatch-tests "$checkpatch"'
+	types=COMPLEX_MACRO,MACRO_ARG_REUSE,MACRO_WITH_FLOW_CONTROL,NAKED_SSCANF
+	types=$types,MULTISTATEMENT_MACRO_USE_DO_WHILE
+	checkpatch $types -f $(find /repo/tools/testing/selftests -name "*.[ch]")'
+
+# There is no history to look up a "Fixes:" in.
+check checkpatch-patches "$checkpatch"'
+	checkpatch UNKNOWN_COMMIT_ID $(find /repo/patches -name "*.patch" | LC_ALL=C sort)'
 
 # Not told: scripts for another shell in single quotes (SC2016), variables for
 # who sources lib.sh (SC2034), ls of names made here (SC2010, SC2012), the stage (SC1090).

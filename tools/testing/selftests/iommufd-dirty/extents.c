@@ -3,6 +3,7 @@
  * READ without a bitmap: EXTENTS, which can be resumed, and COUNT_ONLY.
  */
 #include "members.h"
+#include "signals.h"
 
 MEMBERS_FIXTURE(extents)
 MEMBERS_VARIANTS(extents);
@@ -274,6 +275,72 @@ TEST_F(extents, count_clears_nothing)
 	test_cmd_count(members->fd, 0, MEMBERS_BASE, MEMBERS_SIZE, &status,
 		       &dirty);
 	EXPECT_EQ(0, dirty);
+}
+
+/* With a mock tracker, which can be slow. */
+MEMBERS_FIXTURE(slow)
+MEMBERS_MOCK_VARIANTS(slow);
+MEMBERS_MIXED_VARIANTS(slow);
+
+TEST_F_TIMEOUT(slow, extents_go_on_after_a_signal, 60)
+{
+	struct members *members = &self->members;
+	struct iommufd_dirty_range extents[4];
+	struct iommufd_dirty_bitmap ranges[16];
+	struct iommufd_dirty_read cmd = {
+		.size = sizeof(cmd),
+		.flags = IOMMUFD_DIRTY_READ_EXTENTS,
+		.nr_ranges = ARRAY_SIZE(ranges),
+		.ranges_uptr = (uintptr_t)ranges,
+		.page_size = SZ_4K,
+		.extents_uptr = (uintptr_t)extents,
+		.nr_extents = ARRAY_SIZE(extents),
+	};
+	__u64 part = MEMBERS_SIZE / ARRAY_SIZE(ranges);
+	unsigned int i, interrupted = 0, calls = 0;
+	struct guarded guarded;
+	int ret;
+
+	members_write_some(_metadata, members, 12, &self->seed);
+	ASSERT_TRUE(guarded_init(&guarded, MEMBERS_SIZE / SZ_4K,
+				 &(struct placement){}, 0));
+	model_bits(&members->model, MODEL_ALL, MEMBERS_BASE, MEMBERS_SIZE,
+		   SZ_4K, guarded.shadow_bits, 0);
+	for (i = 0; i < ARRAY_SIZE(ranges); i++)
+		ranges[i] = (struct iommufd_dirty_bitmap){
+			.iova = MEMBERS_BASE + i * part,
+			.length = part,
+		};
+	for (i = 0; i < variant->members.mocks; i++)
+		test_mock_knob(members->member[i].mock, MOCK_KNOB_LATENCY_MS,
+			       10);
+	ASSERT_EQ(0, interrupt_every(30));
+
+	/* The structure as it is, after a signal as after a full array. */
+	do {
+		ret = ioctl(members->fd, IOMMUFD_DIRTY_READ, &cmd);
+		if (ret) {
+			ASSERT_EQ(EINTR, errno);
+			interrupted++;
+		}
+		ASSERT_GT(1000, ++calls);
+		for (i = 0; i < cmd.out_nr_extents; i++) {
+			__u64 at = extents[i].iova - MEMBERS_BASE;
+			__u64 last = at + extents[i].length - 1;
+
+			for (; at < last; at += SZ_4K) {
+				ASSERT_FALSE(bit_test(guarded.bits,
+						      at / SZ_4K));
+				bit_set(guarded.bits, at / SZ_4K);
+			}
+		}
+	} while (ret || cmd.out_status & IOMMUFD_DIRTY_STATUS_MORE);
+	ASSERT_EQ(0, interrupt_every(0));
+
+	EXPECT_NE(0, interrupted);
+	EXPECT_EQ(ARRAY_SIZE(ranges), cmd.next_range);
+	EXPECT_EQ(LONG_MAX, guarded_diff(&guarded));
+	guarded_free(&guarded);
 }
 
 TEST_HARNESS_MAIN

@@ -3,10 +3,8 @@
  * The promises of a READ, one test each, for every mix of trackers. Every READ
  * here is compared with the model bit for bit.
  */
-#include <signal.h>
-#include <sys/time.h>
-
 #include "members.h"
+#include "signals.h"
 
 MEMBERS_FIXTURE(read)
 MEMBERS_VARIANTS(read);
@@ -316,17 +314,9 @@ MEMBERS_FIXTURE(read_mock)
 MEMBERS_MOCK_VARIANTS(read_mock);
 MEMBERS_MIXED_VARIANTS(read_mock);
 
-static void on_alarm(int sig)
-{
-	(void)sig;
-}
-
 TEST_F_TIMEOUT(read_mock, promise_2_nothing_is_lost_on_eintr, 60)
 {
 	struct members *members = &self->members;
-	struct itimerval timer = { .it_interval.tv_usec = 30000,
-				   .it_value.tv_usec = 30000 };
-	struct sigaction action = { .sa_handler = on_alarm };
 	struct iommufd_dirty_bitmap ranges[16];
 	struct iommufd_dirty_read cmd = {
 		.size = sizeof(cmd),
@@ -357,8 +347,7 @@ TEST_F_TIMEOUT(read_mock, promise_2_nothing_is_lost_on_eintr, 60)
 			test_mock_knob(members->member[i].mock,
 				       MOCK_KNOB_LATENCY_MS, 10);
 	}
-	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
-	ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
+	ASSERT_EQ(0, interrupt_every(30));
 
 	/* Called again with the structure as it is, as the header says. */
 	while (ioctl(members->fd, IOMMUFD_DIRTY_READ, &cmd)) {
@@ -368,8 +357,7 @@ TEST_F_TIMEOUT(read_mock, promise_2_nothing_is_lost_on_eintr, 60)
 		interrupted++;
 		dirty += cmd.out_dirty;
 	}
-	timer = (struct itimerval){};
-	ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
+	ASSERT_EQ(0, interrupt_every(0));
 
 	EXPECT_NE(0, interrupted);
 	EXPECT_EQ(newly, dirty + cmd.out_dirty);
