@@ -147,12 +147,7 @@ impl State {
     }
 
     /// Writes one extent to the user's array and, unless it is to stay dirty, forgets it.
-    fn deliver(
-        &mut self,
-        cmd: &mut uapi::Read,
-        range: Range,
-        extent: Range,
-    ) -> Result<Delivered> {
+    fn deliver(&mut self, cmd: &mut uapi::Read, range: Range, extent: Range) -> Result<Delivered> {
         // To go on here: extents begin with a page of the request.
         cmd.next_offset = extent.first().saturating_sub(range.first());
         if cmd.out_nr_extents == cmd.nr_extents {

@@ -81,7 +81,8 @@ pub(crate) fn dispatch(context: &Context, cmd: u32, arg: usize) -> Result {
 }
 
 /// Copies the structure in, calls `f`, copies it out. What `f` has written goes out on error, too.
-/// If it cannot go out although `f` succeeded, `undo` makes it so that nothing was done.
+/// If it cannot go out although `f` succeeded, `undo` makes it so that nothing was done. If `f` has
+/// written nothing, nothing goes out that could fail.
 ///
 /// Errors: `EINVAL` if userspace's structure is too short, and see [`copy_in`].
 fn call<T: Uapi>(
@@ -100,10 +101,15 @@ fn call<T: Uapi>(
     if size > kernel::page::PAGE_SIZE {
         return Err(E2BIG);
     }
-    let mut cmd: T = copy_in(arg, size)?;
+    let told: T = copy_in(arg, size)?;
+    let mut cmd = told;
     context.with(|state| {
         let result = f(state, &mut cmd);
-        let written = copy_out(arg, size, &cmd);
+        let written = if cmd.as_bytes() == told.as_bytes() {
+            Ok(())
+        } else {
+            copy_out(arg, size, &cmd)
+        };
         if result.is_ok() && written.is_err() {
             undo(state, &cmd);
         }

@@ -16,8 +16,8 @@ use crate::{
         range_set::RangeSet, //
     },
     sink::{
-        Target,
-        Sink, //
+        Sink,
+        Target, //
     },
     tracker::{
         Binding,
@@ -338,7 +338,9 @@ impl Member {
     /// were not set before.
     pub(crate) fn mark(&mut self, pass: &Pass<'_>) -> u64 {
         match pass.into {
-            Target::Bitmap(pages, window) => window.bits(pass.part).map_or(0, |bits| pages.set(bits)),
+            Target::Bitmap(pages, window) => {
+                window.bits(pass.part).map_or(0, |bits| pages.set(bits))
+            }
             Target::Residual => {
                 self.residual.insert(pass.part);
                 0

@@ -133,7 +133,13 @@ impl Hwpt {
 impl Drop for Hwpt {
     fn drop(&mut self) {
         let addr = self.hwpt.addr().get();
-        HELD.lock().retain(|held| *held != addr);
+        let mut held = HELD.lock();
+        held.retain(|held| *held != addr);
+        if held.is_empty() {
+            // Nothing frees a static when the module goes.
+            *held = KVec::new();
+        }
+        drop(held);
         // SAFETY: By the type invariants both references are ours, and not used any more.
         unsafe {
             bindings::iommufd_hwpt_dirty_put(self.ictx.as_ptr(), self.hwpt.as_ptr());

@@ -27,7 +27,12 @@ pub(super) fn add(tracker: Arc<Tracker>) -> Result {
 }
 
 pub(super) fn remove(tracker: &Arc<Tracker>) {
-    TRACKERS.lock().retain(|t| !Arc::ptr_eq(t, tracker));
+    let mut trackers = TRACKERS.lock();
+    trackers.retain(|t| !Arc::ptr_eq(t, tracker));
+    if trackers.is_empty() {
+        // Nothing frees a static when the module goes.
+        *trackers = KVec::new();
+    }
 }
 
 /// Calls `f` for each registered tracker, in the order of registration.

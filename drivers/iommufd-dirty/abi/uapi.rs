@@ -37,7 +37,7 @@ pub(crate) use super::bindings::{
 };
 
 /// A structure of the uAPI: no padding, no value of any byte is invalid.
-pub(crate) trait Uapi: AsBytes + FromBytes + Default {}
+pub(crate) trait Uapi: AsBytes + FromBytes + Copy + Default {}
 
 macro_rules! uapi {
     ($($t:ident: $($field:ident)+;)*) => {$(

@@ -50,8 +50,8 @@ if [ "$ram" -lt $NEED_RAM_GB ]; then
 		"Use a machine with $NEED_RAM_GB GB or more."
 fi
 
-if ! as_root unshare --mount mount -t tmpfs tmpfs /mnt 2> /dev/null; then
-	problem "root cannot mount here: this is a container without the right to." \
+if ! error=$(as_root unshare --mount mount -t tmpfs tmpfs /mnt 2>&1); then
+	problem "root cannot mount here, as in a container without the right to: $error" \
 		"Run it on a machine or VM, or give the container that right (docker run --privileged)."
 fi
 

@@ -88,7 +88,8 @@ judge() {
 run_stage() {
 	local stage=$1 base=$LOGS/$1-$kernel status=0 verdict counts passed failed skipped
 	local began=$SECONDS
-	rm -f "$base".*
+	lock "$base"
+	rm -f "$base".log "$base".ktap "$base".qemu "$base".result
 	: > "$base.log"
 	: > "$base.ktap"
 	if $show; then
