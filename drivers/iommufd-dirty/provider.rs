@@ -149,7 +149,8 @@ pub trait Operations: Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The ranges are now `ranges`; keeps what is dirty in those that stay.
+    /// The ranges are now `ranges`; keeps what is dirty in those that stay. `ENOSPC`: no slot is
+    /// free for them beside the old ones.
     fn update_ranges(&self, _ranges: &[DirtyRange]) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }

@@ -29,7 +29,8 @@ use crate::{
     state::{
         State,
         MAX_RANGES, //
-    }, //
+    },
+    tracker::Tracker, //
 };
 use kernel::prelude::*;
 
@@ -145,45 +146,60 @@ impl State {
         let Some(tracker) = m.tracker().cloned() else {
             return Ok(());
         };
-        let (id, granule, running) = (m.id, m.granule, m.running);
+        let (granule, running) = (m.granule, m.running);
         if granule == 0 || m.failed.is_some() {
             // Its policy stands in for it until STOP.
             return Ok(());
         }
         let ranges = ranges_for(m, new, granule)?;
         let nr_ranges = u32::try_from(ranges.len()).map_err(|_| ENOSPC)?;
-        let update = IOMMUFD_DIRTY_CAP_UPDATE_RANGES;
-        let restart = running && (ranges.is_empty() || !m.has_cap(update));
 
-        if restart {
+        let update = running && !ranges.is_empty() && m.has_cap(IOMMUFD_DIRTY_CAP_UPDATE_RANGES);
+        let updated = if update {
+            tracker.provider.update_ranges(&ranges)
+        } else {
+            Err(ENOSPC)
+        };
+        if updated != Err(ENOSPC) {
+            updated?;
+        } else {
+            // It cannot, or has no slot left for the new ranges beside the old ones.
+            self.restart(at, &tracker, &ranges)?;
+        }
+        if let Some(m) = self.members.get_mut(at) {
+            m.nr_ranges = nr_ranges;
+        }
+        Ok(())
+    }
+
+    /// Stops the member's tracker, if it runs, and starts it with `ranges`, if there are any.
+    fn restart(&mut self, at: usize, tracker: &Tracker, ranges: &[DirtyRange]) -> Result {
+        let Some((id, running)) = self.members.get(at).map(|m| (m.id, m.running)) else {
+            return Ok(());
+        };
+        if running {
             self.harvest(ALL, id);
         }
         let Some(m) = self.members.get_mut(at) else {
             return Ok(());
         };
-        if restart {
+        if running {
             let _ = tracker.provider.stop();
             tracker.set_stopped();
             m.running = false;
             // What is written until it is started again is seen by nobody.
             mark_all(m, &self.tracked);
         }
-        let result = if ranges.is_empty() {
-            Ok(())
-        } else if m.running {
-            tracker.provider.update_ranges(&ranges)
-        } else {
-            tracker.set_started();
-            let started = tracker.provider.start(granule, &ranges);
-            m.running = started.is_ok();
-            started
-        };
-        if result.is_ok() {
-            m.nr_ranges = nr_ranges;
-        } else if !m.running {
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        tracker.set_started();
+        let started = tracker.provider.start(m.granule, ranges);
+        m.running = started.is_ok();
+        if !m.running {
             tracker.set_stopped();
         }
-        result
+        started
     }
 }
 

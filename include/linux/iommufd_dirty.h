@@ -49,7 +49,10 @@ enum iommufd_dirty_op_flags {
  *                  recorded, and the rest is still dirty
  * @peek: As @read_and_clear, and leaves everything dirty. May be NULL
  * @update_ranges: The ranges are now @ranges; keeps what is dirty in those that
- *                 stay. May be NULL: the core drains, restarts and over-reports
+ *                 stay. -ENOSPC: no slot is free for them beside the old ones;
+ *                 then, or if it is NULL, the core drains and restarts the
+ *                 tracker, and reports all that it tracked as dirty once. After
+ *                 another error the old ranges are in force
  *
  * Context: all are called in process context and may sleep, one at a time for
  * each tracker, but not necessarily in the task that made the system call. They

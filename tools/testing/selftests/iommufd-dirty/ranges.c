@@ -19,11 +19,21 @@ FIXTURE(ranges)
 FIXTURE_VARIANT(ranges)
 {
 	__u32 caps;
+	__u32 slots;
+	bool restarts;
 };
 
-/* One whose ranges can change while it tracks, and one that is restarted. */
+/* One whose ranges can change while it tracks. */
 FIXTURE_VARIANT_ADD(ranges, update) { .caps = MOCK_CAP_UPDATE_RANGES };
-FIXTURE_VARIANT_ADD(ranges, restart) { .caps = 0 };
+/* The same by a second slot, of which there is one, or is not. */
+FIXTURE_VARIANT_ADD(ranges, second_slot) {
+	.caps = MOCK_CAP_UPDATE_RANGES, .slots = 2,
+};
+FIXTURE_VARIANT_ADD(ranges, no_second_slot) {
+	.caps = MOCK_CAP_UPDATE_RANGES, .slots = 3, .restarts = true,
+};
+/* One that knows of no such thing. */
+FIXTURE_VARIANT_ADD(ranges, restart) { .restarts = true };
 
 FIXTURE_SETUP(ranges)
 {
@@ -32,6 +42,7 @@ FIXTURE_SETUP(ranges)
 	self->fd = open(DEV_PATH, O_RDWR | O_CLOEXEC);
 	ASSERT_NE(-1, self->fd);
 	self->mock = test_mock_create(&create);
+	test_mock_knob(self->mock, MOCK_KNOB_SLOTS, variant->slots);
 	test_mock_bind(self->mock, self->fd, POLICY_FAIL, &self->id);
 	ASSERT_TRUE(model_init(&self->model, IOVA, LENGTH, 12));
 }
@@ -169,7 +180,7 @@ TEST_F(ranges, added_while_tracking_is_dirty_once)
 	test_cmd_range_add(self->fd, IOVA + SZ_2M, SZ_1M);
 	/* It may have been written before; the restarted one forgot all. */
 	model_write(&self->model, 1, IOVA + SZ_2M, SZ_1M, SZ_4K);
-	if (!variant->caps)
+	if (variant->restarts)
 		model_write(&self->model, 1, IOVA, SZ_1M, SZ_4K);
 	write_page(IOVA + SZ_64K);
 	read_all();
@@ -188,7 +199,7 @@ TEST_F(ranges, assume_clean)
 				     IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN,
 				     IOVA + SZ_2M, SZ_1M));
 	/* Of the ranges that were there nothing was said. */
-	if (!variant->caps)
+	if (variant->restarts)
 		model_write(&self->model, 1, IOVA, SZ_1M, SZ_4K);
 	read_all();
 	write_page(IOVA + SZ_2M);
@@ -207,7 +218,7 @@ TEST_F(ranges, removed_while_tracking_drops_its_dirt)
 	write_page(IOVA + SZ_1M + SZ_4K);
 	write_page(IOVA + SZ_2M);
 	test_cmd_range_remove(self->fd, IOVA + SZ_1M, SZ_1M);
-	if (!variant->caps)
+	if (variant->restarts)
 		model_write(&self->model, 1, IOVA, 4 * SZ_1M, SZ_4K);
 	model_clean(&self->model, MODEL_ALL, IOVA + SZ_1M, SZ_1M);
 	status = model_read(&self->model, .fd = self->fd, .who = MODEL_ALL,
@@ -218,7 +229,7 @@ TEST_F(ranges, removed_while_tracking_drops_its_dirt)
 	ASSERT_EQ(0, _test_cmd_range(self->fd,
 				     IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN,
 				     IOVA + SZ_1M, SZ_1M));
-	if (!variant->caps) {
+	if (variant->restarts) {
 		model_write(&self->model, 1, IOVA, 4 * SZ_1M, SZ_4K);
 		model_clean(&self->model, MODEL_ALL, IOVA + SZ_1M, SZ_1M);
 	}

@@ -35,7 +35,8 @@ enum mock_knob {
 	/* Report this many bytes as bitmap memory (iommufd_dirty_tracker.bitmap_bytes). */
 	MOCK_KNOB_BITMAP_BYTES,
 	/* Slots that a start takes until the stop; ENOSPC unless as many are
-	 * free of the 4 that the module has for all its trackers.
+	 * free of the 4 that the module has for all its trackers. So does an
+	 * update of the ranges, for a moment, beside those that it has.
 	 */
 	MOCK_KNOB_SLOTS,
 };

@@ -408,6 +408,8 @@ impl Tracker {
         state.knobs.fails(Call::Update)?;
         promised(state.session.is_some())?;
         let session = state.session.as_mut().ok_or(EINVAL)?;
+        // A second log, with the new ranges, beside the first one, which then ends.
+        SLOTS_TAKEN.fetch_sub(take_slots(session.slots)?, Relaxed);
         session.ranges = ranges;
         session.forget_outside();
         Ok(())
