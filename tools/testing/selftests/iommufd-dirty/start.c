@@ -216,6 +216,51 @@ TEST_F(start, tracker_without_a_slot_is_enospc)
 	}
 }
 
+TEST_F(start, span_that_is_too_long_is_known_before_anything_starts)
+{
+	/* As firmware has it that can log 2^42 bytes, in one range or in any. */
+	struct mock_create limits[] = {
+		{ .max_span = 1ULL << 42, .max_ranges = 1 },
+		{ .max_span = 1ULL << 42 },
+	};
+	const __u64 far = IOVA + (1ULL << 42);
+	struct iommufd_dirty_start_result results[2];
+	struct mock_state state;
+	unsigned int flags, i;
+	__u64 granule;
+	__u32 nr;
+
+	for (i = 0; i < 2; i++)
+		add_mock(&limits[i], POLICY_FAIL);
+	/* Far apart: too long for the one that takes a single range. */
+	test_cmd_range_add(self->fd, far, LENGTH);
+	for (flags = 0; flags <= IOMMUFD_DIRTY_START_DRY_RUN; flags++) {
+		nr = 2;
+		EXPECT_ERRNO(ENOSPC,
+			     _test_cmd_start_results(self->fd, flags, SZ_4K,
+						     &granule, results, &nr));
+		EXPECT_EQ(-ENOSPC, results[0].error);
+		EXPECT_EQ(0, results[1].error);
+	}
+	/* All up to there: too long for both. */
+	test_cmd_range_add(self->fd, 0, far);
+	for (flags = 0; flags <= IOMMUFD_DIRTY_START_DRY_RUN; flags++) {
+		nr = 2;
+		EXPECT_ERRNO(ENOSPC,
+			     _test_cmd_start_results(self->fd, flags, SZ_4K,
+						     &granule, results, &nr));
+		EXPECT_EQ(-ENOSPC, results[0].error);
+		EXPECT_EQ(-ENOSPC, results[1].error);
+	}
+	for (i = 0; i < 2; i++) {
+		test_mock_state(self->mock[i], &state);
+		EXPECT_EQ(0, state.starts);
+	}
+	/* As much as it can. */
+	test_cmd_range_remove(self->fd, 1ULL << 42, IOVA + LENGTH);
+	test_cmd_start(self->fd, SZ_4K);
+}
+
 TEST_F(start, nothing_to_track_is_a_success)
 {
 	__u8 bits[LENGTH / SZ_4K / 8] = {};
