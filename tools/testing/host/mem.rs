@@ -11,10 +11,10 @@ use std::{
     thread_local, //
 };
 
-/// Out of memory.
 /// Bytes in a page of memory: what most kernels have.
 pub const PAGE_SIZE: usize = 4096;
 
+/// Out of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoMemory;
 
