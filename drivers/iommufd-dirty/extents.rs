@@ -85,6 +85,18 @@ impl State {
         Ok(())
     }
 
+    /// How many extents there are could not be told: all is dirty again, as they are and more.
+    pub(crate) fn undo_read(&mut self, cmd: &uapi::Read, _done: bool) {
+        if cmd.out_nr_extents == 0 || cmd.keeps() {
+            return;
+        }
+        let only = self.members.iter_mut().find(|m| m.id == cmd.tracker_id);
+        let residual = only.map_or(&mut self.residual, |m| &mut m.residual);
+        for range in self.tracked.as_slice() {
+            residual.insert(*range);
+        }
+    }
+
     fn read_chunk(
         &mut self,
         cmd: &mut uapi::Read,

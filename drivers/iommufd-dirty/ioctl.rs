@@ -59,11 +59,11 @@ const STATS: u32 = nr(IOMMUFD_DIRTY_CMD_STATS);
 pub(crate) fn dispatch(context: &Context, cmd: u32, arg: usize) -> Result {
     match cmd {
         INFO => call(context, arg, |_, c| info(c), nothing),
-        BIND_HWPT => call(context, arg, bind_hwpt, |s, c| {
-            s.undo_bind(c.out_tracker_id)
+        BIND_HWPT => call(context, arg, bind_hwpt, |s, c, done| {
+            s.undo_bind(c.out_tracker_id, done)
         }),
-        BIND_UNTRACKED => call(context, arg, bind_untracked, |s, c| {
-            s.undo_bind(c.out_tracker_id)
+        BIND_UNTRACKED => call(context, arg, bind_untracked, |s, c, done| {
+            s.undo_bind(c.out_tracker_id, done)
         }),
         UNBIND => call(context, arg, unbind, nothing),
         LIST => call(context, arg, list, nothing),
@@ -71,7 +71,7 @@ pub(crate) fn dispatch(context: &Context, cmd: u32, arg: usize) -> Result {
         RANGES => call(context, arg, State::ranges, nothing),
         START => call(context, arg, State::start, State::undo_start),
         STOP => call(context, arg, stop, nothing),
-        READ => call(context, arg, State::read, nothing),
+        READ => call(context, arg, State::read, State::undo_read),
         CLEAR => call(context, arg, State::clear, nothing),
         HARVEST => call(context, arg, State::harvest_ioctl, nothing),
         SET_POLICY => call(context, arg, set_policy, nothing),
@@ -81,15 +81,15 @@ pub(crate) fn dispatch(context: &Context, cmd: u32, arg: usize) -> Result {
 }
 
 /// Copies the structure in, calls `f`, copies it out. What `f` has written goes out on error, too.
-/// If it cannot go out although `f` succeeded, `undo` makes it so that nothing was done. If `f` has
-/// written nothing, nothing goes out that could fail.
+/// If it cannot go out, `undo` is told whether `f` succeeded, and makes it so that nothing was done.
+/// If `f` has written nothing, nothing goes out that could fail.
 ///
 /// Errors: `EINVAL` if userspace's structure is too short, and see [`copy_in`].
 fn call<T: Uapi>(
     context: &Context,
     arg: usize,
     f: impl FnOnce(&mut State, &mut T) -> Result,
-    undo: impl FnOnce(&mut State, &T),
+    undo: impl FnOnce(&mut State, &T, bool),
 ) -> Result {
     let size: u32 = UserSlice::new(UserPtr::from_addr(arg), core::mem::size_of::<u32>())
         .reader()
@@ -110,14 +110,14 @@ fn call<T: Uapi>(
         } else {
             copy_out(arg, size, &cmd)
         };
-        if result.is_ok() && written.is_err() {
-            undo(state, &cmd);
+        if written.is_err() {
+            undo(state, &cmd, result.is_ok());
         }
         result.and(written)
     })
 }
 
-fn nothing<T>(_: &mut State, _: &T) {}
+fn nothing<T>(_: &mut State, _: &T, _: bool) {}
 
 fn info(cmd: &mut uapi::Info) -> Result {
     if cmd.flags != 0 {
@@ -289,13 +289,15 @@ fn stats(state: &mut State, cmd: &mut uapi::Stats) -> Result {
 
 impl State {
     /// The id could not be told: nobody has used it.
-    fn undo_bind(&mut self, id: u32) {
-        let _ = self.unbind(id, false);
+    fn undo_bind(&mut self, id: u32, done: bool) {
+        if done {
+            let _ = self.unbind(id, false);
+        }
     }
 
     /// That it is started could not be told.
-    fn undo_start(&mut self, cmd: &uapi::Start) {
-        if cmd.flags & IOMMUFD_DIRTY_START_DRY_RUN == 0 {
+    fn undo_start(&mut self, cmd: &uapi::Start, done: bool) {
+        if done && cmd.flags & IOMMUFD_DIRTY_START_DRY_RUN == 0 {
             let _ = self.stop();
         }
     }

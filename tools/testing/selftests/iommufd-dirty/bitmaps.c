@@ -212,7 +212,7 @@ FIXTURE_TEARDOWN(windows)
 	close(self->mock[1]);
 }
 
-TEST_F_TIMEOUT(windows, nothing_is_lost_at_the_seams, 120)
+TEST_F(windows, nothing_is_lost_at_the_seams)
 {
 	__u64 page_size = 1ULL << variant->page_shift;
 	__u64 unit = variant->block ?: page_size;
@@ -245,7 +245,7 @@ TEST_F_TIMEOUT(windows, nothing_is_lost_at_the_seams, 120)
 	}
 }
 
-TEST_F_TIMEOUT(windows, a_run_across_the_seam, 120)
+TEST_F(windows, a_run_across_the_seam)
 {
 	__u64 page_size = 1ULL << variant->page_shift;
 	__u64 unit = variant->block ?: page_size;

@@ -129,7 +129,7 @@ static void expect_union(struct __test_metadata *_metadata,
 	guarded_free(&guarded);
 }
 
-TEST_F_TIMEOUT(concurrent, next_read_has_every_completed_write, 120)
+TEST_F(concurrent, next_read_has_every_completed_write)
 {
 	__u8 bits[BITS / 8], all[BITS / 8] = {};
 	unsigned int done[WRITERS], i, n;
@@ -203,7 +203,7 @@ static void *part_reader_run(void *data)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(concurrent, readers_share_the_words_of_a_bitmap, 120)
+TEST_F(concurrent, readers_share_the_words_of_a_bitmap)
 {
 	/* Parts that end within a byte: 2048 pages in 3 unequal parts. */
 	static const __u64 seams[] = { 0, 683, 1363, BITS };
@@ -266,7 +266,7 @@ static void *nibble_reader_run(void *data)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(concurrent, userspace_changes_the_bitmap_meanwhile, 120)
+TEST_F(concurrent, userspace_changes_the_bitmap_meanwhile)
 {
 	struct nibble_reader reader = { .fd = self->members.fd };
 	atomic_uchar bytes[BITS / 4] = {};
@@ -322,7 +322,7 @@ static void *harvester_run(void *data)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(concurrent, harvest_and_count_lose_nothing, 120)
+TEST_F(concurrent, harvest_and_count_lose_nothing)
 {
 	struct part_reader harvester = { .fd = self->members.fd }, reader = {
 		.fd = self->members.fd,
@@ -377,7 +377,7 @@ static void *meddler_run(void *data)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(concurrent, sessions_come_and_go_under_readers, 120)
+TEST_F(concurrent, sessions_come_and_go_under_readers)
 {
 	struct part_reader meddlers[2], reader = {
 		.fd = self->members.fd,

@@ -282,7 +282,7 @@ MEMBERS_FIXTURE(slow)
 MEMBERS_MOCK_VARIANTS(slow);
 MEMBERS_MIXED_VARIANTS(slow);
 
-TEST_F_TIMEOUT(slow, extents_go_on_after_a_signal, 60)
+TEST_F(slow, extents_go_on_after_a_signal)
 {
 	struct members *members = &self->members;
 	struct iommufd_dirty_range extents[4];

@@ -18,6 +18,10 @@
 #include "kselftest_harness.h"
 #include "mock/iommufd_dirty_mock.h"
 
+/* In seconds. It is there for what hangs, not for a slow machine. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 300
+
 #define DEV_PATH "/dev/iommufd-dirty"
 #define MOCK_PATH "/dev/iommufd-dirty-mock"
 
