@@ -93,9 +93,22 @@ enum Source {
     Untracked,
 }
 
+impl Source {
+    fn tracker(&self) -> Option<&Arc<Tracker>> {
+        match self {
+            Self::Tracker { tracker, .. } => Some(tracker),
+            #[cfg(iommufd_dirty_hwpt)]
+            Self::Hwpt { tracker, .. } => Some(tracker),
+            Self::Untracked => None,
+        }
+    }
+}
+
 pub(crate) struct Member {
     pub(crate) id: u32,
     source: Source,
+    /// The I/O address space that it was in when it was bound; 0 cannot be told.
+    pub(crate) space: usize,
     pub(crate) policy: Policy,
     /// START was asked for, and this one could not.
     pub(crate) failed: Option<Error>,
@@ -188,6 +201,7 @@ impl Member {
     fn new(id: u32, source: Source, policy: Policy) -> Self {
         Self {
             id,
+            space: source.tracker().map_or(0, |t| t.provider.space()),
             source,
             policy,
             failed: None,
@@ -205,12 +219,7 @@ impl Member {
 
     /// The tracker; `None` for an untracked member.
     pub(crate) fn tracker(&self) -> Option<&Arc<Tracker>> {
-        match &self.source {
-            Source::Tracker { tracker, .. } => Some(tracker),
-            #[cfg(iommufd_dirty_hwpt)]
-            Source::Hwpt { tracker, .. } => Some(tracker),
-            Source::Untracked => None,
-        }
+        self.source.tracker()
     }
 
     pub(crate) fn has_cap(&self, cap: u32) -> bool {
@@ -351,11 +360,6 @@ impl Member {
             }
             Target::Nowhere => 0,
         }
-    }
-
-    /// The I/O address space; 0 cannot be told.
-    pub(crate) fn space(&self) -> usize {
-        self.tracker().map_or(0, |t| t.what.space)
     }
 }
 

@@ -45,7 +45,7 @@ pub enum Kind {
     Software = bindings::IOMMUFD_DIRTY_KIND_SOFTWARE,
 }
 
-/// What a tracker is and can do, constant while it is registered.
+/// What a tracker is and can do, constant while it is registered but for `space`.
 ///
 /// The fields are those of `struct iommufd_dirty_tracker`, in its units.
 pub struct Description {
@@ -63,7 +63,8 @@ pub struct Description {
     pub min_span: u64,
     /// Bytes that its ranges may cover in all; 0 is no limit.
     pub max_span: u64,
-    /// Identifies the I/O address space; 0 is one that cannot be told. Only ever compared.
+    /// Identifies the I/O address space; 0 is one that cannot be told. Only ever compared. See
+    /// [`Registration::set_space`].
     pub space: usize,
 }
 
@@ -232,6 +233,14 @@ impl<T: Operations> Registration<T> {
     pub fn lost(&self, error: Error) {
         // SAFETY: By the type invariants the tracker is registered.
         unsafe { bindings::iommufd_dirty_tracker_lost(self.raw.get(), error.to_errno()) }
+    }
+
+    /// The tracker is in another I/O address space than its description said. It counts from the next
+    /// time that it is bound.
+    pub fn set_space(&self, space: usize) {
+        // SAFETY: The field is valid for as long as `self`; all sides access it as a whole and
+        // volatile, as `WRITE_ONCE()` does.
+        unsafe { (&raw mut (*self.raw.get()).space).write_volatile(space as *const _) }
     }
 
     /// Tells how many bytes of kernel memory the tracker's bitmaps take at the moment.

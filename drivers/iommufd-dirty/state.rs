@@ -121,8 +121,8 @@ impl State {
         self.members.reserve(1, GFP_KERNEL_ACCOUNT)?;
         self.lanes.reserve(1, GFP_KERNEL_ACCOUNT)?;
         let member = f(id, &self.waker)?;
-        let other = |m: &Member| m.space() != 0 && m.space() != member.space();
-        if member.space() != 0 && self.members.iter().any(other) {
+        let other = |m: &Member| m.space != 0 && m.space != member.space;
+        if member.space != 0 && self.members.iter().any(other) {
             return Err(EXDEV);
         }
         let lane = if member.has_cap(IOMMUFD_DIRTY_CAP_WAITS) {

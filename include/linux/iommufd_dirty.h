@@ -88,13 +88,15 @@ struct iommufd_dirty_tracker_ops {
  * @min_span: Bytes that the ranges must cover in all, at least
  * @max_span: Bytes that the ranges may cover in all; 0 is no limit
  * @space: Identifies the I/O address space; NULL is one that cannot be told.
- *         Trackers of two different spaces cannot be in one context (-EXDEV)
+ *         Trackers of two different spaces cannot be in one context (-EXDEV).
+ *         Looked at when the tracker is bound: the owner keeps it up to date
+ *         with WRITE_ONCE()
  * @bitmap_bytes: Bytes of kernel memory that the tracker's bitmaps take at the
  *                moment. The owner keeps it up to date with WRITE_ONCE()
  * @core: Private to the core; NULL while not registered
  *
- * Embedded in the owner's structure. All but @bitmap_bytes and @core is set
- * before iommufd_dirty_tracker_register() and does not change until
+ * Embedded in the owner's structure. All but @space, @bitmap_bytes and @core is
+ * set before iommufd_dirty_tracker_register() and does not change until
  * iommufd_dirty_tracker_unregister() returns.
  */
 struct iommufd_dirty_tracker {

@@ -45,8 +45,6 @@ pub(crate) struct Description {
     /// `enum iommufd_dirty_caps`.
     pub(crate) caps: u32,
     pub(crate) limits: Limits,
-    /// The I/O address space; 0 cannot be told.
-    pub(crate) space: usize,
 }
 
 /// The C side of a tracker.
@@ -116,7 +114,6 @@ impl Provider {
                 min_span: t.min_span,
                 max_span: t.max_span,
             },
-            space: t.space as usize,
         };
         // The last byte stays NUL.
         let room = what.name.len().saturating_sub(1);
@@ -281,6 +278,13 @@ impl Provider {
             let update = (*call.ops).update_ranges.ok_or(EINVAL)?;
             to_result(update(self.raw, ranges.as_ptr(), nr(ranges)?))
         }
+    }
+
+    /// The I/O address space that the tracker is in at the moment; 0 cannot be told.
+    pub(crate) fn space(&self) -> usize {
+        let Ok(_call) = self.enter() else { return 0 };
+        // SAFETY: The call keeps the tracker valid; the field is accessed as `READ_ONCE()` does.
+        unsafe { (&raw const (*self.raw).space).read_volatile() as usize }
     }
 
     /// Bytes that the tracker's bitmaps take at the moment.
