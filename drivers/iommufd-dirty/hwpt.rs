@@ -13,7 +13,8 @@ use crate::abi::{
         Operations,
         ReadFlags,
         Registration,
-        Sink, //
+        Sink,
+        Started, //
     }, //
 };
 use crate::logic::granule::MIN_PAGE_SIZE;
@@ -84,8 +85,8 @@ impl Operations for HwptTracker {
         Ok(0)
     }
 
-    fn start(&self, _granule: u64, _ranges: &[DirtyRange]) -> Result {
-        self.hwpt.start()
+    fn start(&self, _granule: u64, _ranges: &[DirtyRange]) -> Result<Started> {
+        self.hwpt.start().map(|()| Started::Tracking)
     }
 
     fn stop(&self) -> Result {

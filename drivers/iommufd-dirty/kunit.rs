@@ -184,7 +184,8 @@ mod registration {
             Operations,
             ReadFlags,
             Registration,
-            Sink, //
+            Sink,
+            Started, //
         },
         tracker_of, //
     };
@@ -232,8 +233,8 @@ mod registration {
             Ok(7)
         }
 
-        fn start(&self, _granule: u64, _ranges: &[DirtyRange]) -> Result {
-            Ok(())
+        fn start(&self, _granule: u64, _ranges: &[DirtyRange]) -> Result<Started> {
+            Ok(Started::Tracking)
         }
 
         fn stop(&self) -> Result {

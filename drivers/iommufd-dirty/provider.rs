@@ -114,6 +114,16 @@ impl Sink<'_> {
     }
 }
 
+/// What came of a start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// It tracks.
+    Tracking,
+    /// It does not: the finest granule that it can do now is this coarser one, in bytes. Start it
+    /// again with that.
+    Coarser(u64),
+}
+
 /// What a tracker does: `struct iommufd_dirty_tracker_ops`, where each op is described.
 ///
 /// All are called in process context and may sleep, one at a time for each tracker, but not
@@ -124,7 +134,7 @@ pub trait Operations: Send + Sync + 'static {
     fn query(&self, granule: u64, ranges: &[DirtyRange]) -> Result<u64>;
 
     /// Begins to track `ranges` with `granule` bytes per bit, from a clean state.
-    fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result;
+    fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result<Started>;
 
     /// Ends tracking and forgets what is dirty.
     fn stop(&self) -> Result;
@@ -322,7 +332,16 @@ impl<T: Operations> VTable<T> {
     ) -> c_int {
         // SAFETY: The core calls ops of registered trackers only, with `nr` valid ranges.
         let (ops, ranges) = unsafe { (Self::ops(tracker), Self::slice(ranges, nr)) };
-        from_result(|| ops.start(granule, ranges).map(|()| 0))
+        from_result(|| {
+            Ok(match ops.start(granule, ranges)? {
+                Started::Tracking => 0,
+                // Not 0, which would mean that it tracks.
+                Started::Coarser(granule) => {
+                    let log = granule.checked_ilog2().filter(|log| *log != 0);
+                    log.ok_or(EINVAL)? as c_int
+                }
+            })
+        })
     }
 
     /// # Safety

@@ -194,7 +194,11 @@ impl State {
             return Ok(());
         }
         tracker.set_started();
-        let started = tracker.provider.start(m.granule, ranges);
+        // The granule in force was told to userspace.
+        let started = match tracker.provider.start(m.granule, ranges) {
+            Ok(Some(_)) => Err(ERANGE),
+            started => started.map(|_| ()),
+        };
         m.running = started.is_ok();
         if !m.running {
             tracker.set_stopped();

@@ -91,38 +91,71 @@ impl Member {
         let Some(tracker) = self.tracker() else {
             return Ok(());
         };
-        result.granule = choose(tracker.what.limits.pgsizes, page_size).ok_or(EINVAL)?;
-        if exact && result.granule > page_size {
-            return Err(ERANGE);
-        }
-        let ranges = ranges_for(self, tracked, result.granule)?;
-        result.nr_ranges = u32::try_from(ranges.len()).map_err(|_| ENOSPC)?;
-        result.memory = tracker.provider.query(result.granule, &ranges)?;
-        Ok(())
+        let granule = choose(tracker.what.limits.pgsizes, page_size).ok_or(EINVAL)?;
+        self.plan(tracked, granule, page_size, exact, result)
+            .map(|_| ())
     }
 
-    /// Starts the tracker as negotiated. With no ranges there is nothing to track: it is started
-    /// when some are added.
-    fn start(&mut self, tracked: &RangeSet, plan: &StartResult, context: u32) -> Result {
+    /// Fills in what it would be given with `granule`. Returns the ranges.
+    fn plan(
+        &self,
+        tracked: &RangeSet,
+        granule: u64,
+        page_size: u64,
+        exact: bool,
+        result: &mut StartResult,
+    ) -> Result<Vec<DirtyRange>> {
+        result.granule = granule;
+        if exact && granule > page_size {
+            return Err(ERANGE);
+        }
+        let ranges = ranges_for(self, tracked, granule)?;
+        result.nr_ranges = u32::try_from(ranges.len()).map_err(|_| ENOSPC)?;
+        if let Some(tracker) = self.tracker() {
+            result.memory = tracker.provider.query(granule, &ranges)?;
+        }
+        Ok(ranges)
+    }
+
+    /// Starts the tracker as negotiated, or coarser if it can only do that. With no ranges there is
+    /// nothing to track: it is started when some are added.
+    fn start(
+        &mut self,
+        tracked: &RangeSet,
+        page_size: u64,
+        exact: bool,
+        plan: &mut StartResult,
+        context: u32,
+    ) -> Result {
         let Some(tracker) = self.tracker().cloned() else {
             return Ok(());
         };
-        let ranges = ranges_for(self, tracked, plan.granule)?;
+        let mut ranges = ranges_for(self, tracked, plan.granule)?;
+        // Ends: each time the granule is coarser.
+        while !ranges.is_empty() {
+            // Before: it may be lost as soon as it is started.
+            tracker.set_started();
+            let result = tracker.provider.start(plan.granule, &ranges);
+            let traced = result.map(|_| ());
+            trace::start(context, self.id, plan.granule, plan.nr_ranges, traced);
+            match result {
+                Ok(None) => {
+                    self.running = true;
+                    break;
+                }
+                Ok(Some(coarser)) => {
+                    tracker.set_stopped();
+                    ranges = self.plan(tracked, coarser, page_size, exact, plan)?;
+                }
+                Err(e) => {
+                    tracker.set_stopped();
+                    return Err(e);
+                }
+            }
+        }
         self.granule = plan.granule;
         self.nr_ranges = plan.nr_ranges;
         self.memory = plan.memory;
-        if ranges.is_empty() {
-            return Ok(());
-        }
-        // Before: it may be lost as soon as it is started.
-        tracker.set_started();
-        let result = tracker.provider.start(plan.granule, &ranges);
-        trace::start(context, self.id, plan.granule, plan.nr_ranges, result);
-        if let Err(e) = result {
-            tracker.set_stopped();
-            return Err(e);
-        }
-        self.running = true;
         Ok(())
     }
 }
@@ -150,7 +183,8 @@ impl State {
         cmd.out_granule = session(cmd.page_size, results.iter().map(|r| r.granule));
         let mut started = first_error(&self.members, &results);
         if started.is_ok() && !dry_run {
-            started = self.start_all(&mut results);
+            started = self.start_all(cmd.page_size, exact, &mut results);
+            cmd.out_granule = session(cmd.page_size, results.iter().map(|r| r.granule));
         }
         let written = write_results(cmd, &results);
         started.and(written).inspect_err(|_| {
@@ -160,13 +194,13 @@ impl State {
         })
     }
 
-    fn start_all(&mut self, results: &mut [StartResult]) -> Result {
+    fn start_all(&mut self, page_size: u64, exact: bool, results: &mut [StartResult]) -> Result {
         self.started = true;
         self.residual = crate::new_residual();
         let context = self.waker.context();
         for (m, result) in self.members.iter_mut().zip(results.iter_mut()) {
             if result.error == 0 {
-                if let Err(e) = m.start(&self.tracked, result, context) {
+                if let Err(e) = m.start(&self.tracked, page_size, exact, result, context) {
                     result.error = e.to_errno();
                 }
             }

@@ -36,7 +36,11 @@ enum iommufd_dirty_op_flags {
  *         @memory the bytes of kernel memory that tracking would take. May be
  *         NULL: it would, with no memory to speak of
  * @start: Begin to track @nr_ranges disjoint ascending @ranges with @granule
- *         bytes per bit, from a clean state. -ENOSPC: no slot is free
+ *         bytes per bit, from a clean state. -ENOSPC: no slot is free. A
+ *         positive value n: nothing is started, because it turned out that the
+ *         finest granule it can do now is 2^n bytes, one of its @pgsizes and
+ *         coarser than @granule. It is called again with that, unless userspace
+ *         wants to have it finer
  * @stop: End tracking and forget what is dirty. Called once for each @start
  *        that succeeded, also when the tracker was lost. After an error the
  *        tracker counts as stopped

@@ -219,15 +219,29 @@ impl Provider {
         Ok(memory)
     }
 
-    pub(crate) fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result {
+    /// `Some` if it is not started, because it cannot do better than this coarser granule.
+    ///
+    /// Errors: those of the op; `EIO` if what it wants makes no sense.
+    pub(crate) fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result<Option<u64>> {
         let call = self.enter()?;
         // SAFETY: The call keeps the tracker and its ops valid; `ranges` has that many elements.
-        unsafe {
+        let ret = unsafe {
             let start = (*call.ops).start.ok_or(EINVAL)?;
-            to_result(start(self.raw, granule, ranges.as_ptr(), nr(ranges)?))?;
+            start(self.raw, granule, ranges.as_ptr(), nr(ranges)?)
+        };
+        to_result(ret)?;
+        if ret == 0 {
+            self.gate.lock().started = true;
+            return Ok(None);
         }
-        self.gate.lock().started = true;
-        Ok(())
+        // SAFETY: The call keeps the tracker valid, and the field does not change.
+        let pgsizes = unsafe { (*self.raw).pgsizes };
+        u32::try_from(ret)
+            .ok()
+            .and_then(|log| 1u64.checked_shl(log))
+            .filter(|coarser| *coarser > granule && coarser & pgsizes != 0)
+            .map(Some)
+            .ok_or(EIO)
     }
 
     /// Once for each `start`; after an error it counts as stopped. A success if the owner has

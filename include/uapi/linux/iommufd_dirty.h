@@ -395,9 +395,11 @@ struct iommufd_dirty_start_result {
  *                is 0
  *
  * Each tracker gets the coarsest granule that it has and that is not coarser
- * than @page_size, else its finest. All or nothing: if a tracker with the policy
- * FAIL cannot start, those that had started are stopped and its error is
- * returned. The results and @out_granule are written on failure, too.
+ * than @page_size, else its finest; one that learns only when it is started how
+ * fine it can be may get a coarser one, which a dry run cannot know. All or
+ * nothing: if a tracker with the policy FAIL cannot start, those that had
+ * started are stopped and its error is returned. The results and @out_granule
+ * are written on failure, too.
  */
 struct iommufd_dirty_start {
 	__u32 size;

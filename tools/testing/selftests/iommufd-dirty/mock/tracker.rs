@@ -14,7 +14,8 @@ use crate::{
             DirtyRange,
             Operations,
             ReadFlags,
-            Sink, //
+            Sink,
+            Started, //
         }, //
     },
     dirty::DirtySet, //
@@ -447,8 +448,9 @@ impl<const PEEK: bool, const UPDATE: bool> Operations for Ops<PEEK, UPDATE> {
         self.0.query()
     }
 
-    fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result {
-        self.0.start(granule, ranges)
+    fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result<Started> {
+        self.0.start(granule, ranges)?;
+        Ok(Started::Tracking)
     }
 
     fn stop(&self) -> Result {
