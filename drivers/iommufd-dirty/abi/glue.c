@@ -5,6 +5,7 @@
  */
 #include <linux/export.h>
 #include <linux/memcontrol.h>
+#include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 
@@ -12,6 +13,9 @@
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
+
+/* Apart, because this module loads where there is no VFIO, too. */
+MODULE_SOFTDEP("post: iommufd-dirty-vfio");
 
 /**
  * iommufd_dirty_tracker_register() - Offer a tracker to contexts

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the module meets C: all its `unsafe` is here and below this directory.
+
+use core::ffi::c_void;
+use device::Device;
+use kernel::{
+    error::to_result,
+    prelude::*,
+    types::ForeignOwnable, //
+};
+use provider::{
+    Operations,
+    Registration, //
+};
+
+pub(crate) mod device;
+
+#[allow(unreachable_pub)]
+#[path = "../iommufd-dirty/provider.rs"]
+pub(crate) mod provider;
+
+/// bindgen's output of `abi/glue.h`.
+#[allow(
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unsafe_op_in_unsafe_fn,
+    unreachable_pub,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
+pub(crate) mod bindings {
+    use kernel::bindings::module;
+    use pin_init::MaybeZeroable;
+    include!(env!("IOMMUFD_DIRTY_VFIO_BINDINGS"));
+}
+
+/// VFIO asks this module for trackers for as long as the value lives.
+pub(crate) struct Ops(());
+
+impl Ops {
+    /// `EBUSY` if somebody else makes trackers.
+    pub(crate) fn register() -> Result<Self> {
+        // SAFETY: Dropping the value unregisters them. VFIO holds the module while a device has a
+        // tracker, so the value is dropped after all of them.
+        to_result(unsafe { bindings::iommufd_dirty_vfio_register() })?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Ops {
+    fn drop(&mut self) {
+        // SAFETY: They are registered.
+        unsafe { bindings::iommufd_dirty_vfio_unregister() }
+    }
+}
+
+/// A registered tracker, whichever ops it has.
+pub(crate) trait Registered: Send + Sync {
+    fn as_raw(&self) -> *mut bindings::iommufd_dirty_tracker;
+    fn set_space(&self, space: usize);
+}
+
+impl<T: Operations> Registered for Pin<KBox<Registration<T>>> {
+    fn as_raw(&self) -> *mut bindings::iommufd_dirty_tracker {
+        Registration::as_raw(self)
+    }
+
+    fn set_space(&self, space: usize) {
+        Registration::set_space(self, space);
+    }
+}
+
+/// What VFIO keeps for an open device.
+struct Made {
+    tracker: KBox<dyn Registered>,
+    device: Device,
+}
+
+/// # Safety
+///
+/// See `struct vfio_dirty_ops`: `device` is open, and stays so until the result is destroyed.
+#[no_mangle]
+unsafe extern "C" fn iommufd_dirty_vfio_rs_create(
+    device: *mut bindings::vfio_device,
+) -> *mut c_void {
+    let made = || {
+        // SAFETY: By the safety requirements; it is put into what is made, or dropped here.
+        let device = unsafe { Device::new(device) }?;
+        let tracker = crate::create(&device)?;
+        Ok(KBox::new(Made { tracker, device }, GFP_KERNEL_ACCOUNT)?)
+    };
+    match made() {
+        Ok(made) => made.into_foreign(),
+        Err(e) => Error::to_ptr(e),
+    }
+}
+
+/// # Safety
+///
+/// See `struct vfio_dirty_ops`: `made` was created, and is not destroyed meanwhile.
+#[no_mangle]
+unsafe extern "C" fn iommufd_dirty_vfio_rs_tracker(
+    made: *mut c_void,
+) -> *mut bindings::iommufd_dirty_tracker {
+    // SAFETY: By the safety requirements.
+    let made = unsafe { <KBox<Made> as ForeignOwnable>::borrow(made) };
+    // It may be attached to another one than when it was last bound.
+    made.tracker.set_space(made.device.space());
+    made.tracker.as_raw()
+}
+
+/// # Safety
+///
+/// See `struct vfio_dirty_ops`: `made` was created, and nobody uses it any more.
+#[no_mangle]
+unsafe extern "C" fn iommufd_dirty_vfio_rs_destroy(made: *mut c_void) {
+    // SAFETY: By the safety requirements.
+    drop(unsafe { <KBox<Made> as ForeignOwnable>::from_foreign(made) });
+}
+
+// The signatures are those of the C header: the two arms must have one type.
+const _: () = {
+    let _ = if true {
+        bindings::iommufd_dirty_vfio_rs_create
+    } else {
+        iommufd_dirty_vfio_rs_create
+    };
+    let _ = if true {
+        bindings::iommufd_dirty_vfio_rs_tracker
+    } else {
+        iommufd_dirty_vfio_rs_tracker
+    };
+    let _ = if true {
+        bindings::iommufd_dirty_vfio_rs_destroy
+    } else {
+        iommufd_dirty_vfio_rs_destroy
+    };
+};

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The part of the module that must be C: VFIO's ops, because the feature is an
+ * inline function, and looks into struct vfio_device.
+ */
+#include <linux/iommufd_dirty_vfio.h>
+
+#include "glue.h"
+
+static int dirty_feature(struct vfio_device *device, void *made, u32 flags,
+			 void __user *arg, size_t argsz)
+{
+	return iommufd_dirty_vfio_feature(iommufd_dirty_vfio_rs_tracker(made),
+					  flags, arg, argsz);
+}
+
+static const struct vfio_dirty_ops dirty_ops = {
+	.owner = THIS_MODULE,
+	.create = iommufd_dirty_vfio_rs_create,
+	.feature = dirty_feature,
+	.destroy = iommufd_dirty_vfio_rs_destroy,
+};
+
+int iommufd_dirty_vfio_register(void)
+{
+	return vfio_dirty_register(&dirty_ops);
+}
+
+void iommufd_dirty_vfio_unregister(void)
+{
+	vfio_dirty_unregister(&dirty_ops);
+}
+
+const char *iommufd_dirty_vfio_name(struct vfio_device *device)
+{
+	return dev_name(device->dev);
+}
+
+const void *iommufd_dirty_vfio_space(struct vfio_device *device)
+{
+	return vfio_device_dirty_space(device);
+}
+
+bool iommufd_dirty_vfio_emulated(struct vfio_device *device)
+{
+	return device->iommufd_access;
+}

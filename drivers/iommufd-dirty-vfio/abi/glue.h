@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the Rust part of the module takes from C, and C from Rust: read by
+ * bindgen.
+ */
+#ifndef __IOMMUFD_DIRTY_VFIO_GLUE_H
+#define __IOMMUFD_DIRTY_VFIO_GLUE_H
+
+#include <linux/iommufd_dirty.h>
+#include <linux/vfio.h>
+
+int iommufd_dirty_vfio_register(void);
+void iommufd_dirty_vfio_unregister(void);
+
+/* struct vfio_device is none of Rust's business. */
+const char *iommufd_dirty_vfio_name(struct vfio_device *device);
+const void *iommufd_dirty_vfio_space(struct vfio_device *device);
+bool iommufd_dirty_vfio_emulated(struct vfio_device *device);
+
+/* struct vfio_dirty_ops: what glue.c leaves to Rust. */
+void *iommufd_dirty_vfio_rs_create(struct vfio_device *device);
+struct iommufd_dirty_tracker *iommufd_dirty_vfio_rs_tracker(void *made);
+void iommufd_dirty_vfio_rs_destroy(void *made);
+
+#endif

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Dirty trackers of VFIO devices whose drivers have none of their own.
+//!
+//! VFIO asks for one when userspace wants `VFIO_DEVICE_FEATURE_DIRTY_TRACKER` of an open device, and
+//! tells when the device is about to be closed. Which tracker it gets is [`create`]'s choice.
+//!
+//! - [`abi`]: everything that is unsafe.
+//!
+//! C headers: `include/linux/iommufd_dirty.h`, and `include/linux/vfio.h` with `patches/` applied.
+
+use abi::{
+    device::Device,
+    Registered, //
+};
+use kernel::prelude::*;
+
+mod abi;
+
+module! {
+    type: IommufdDirtyVfio,
+    name: "iommufd_dirty_vfio",
+    authors: ["The iommufd-dirty authors"],
+    description: "Dirty trackers of VFIO devices",
+    license: "GPL",
+    imports_ns: ["IOMMUFD", "IOMMUFD_DIRTY"],
+}
+
+struct IommufdDirtyVfio {
+    _ops: abi::Ops,
+}
+
+impl kernel::Module for IommufdDirtyVfio {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            _ops: abi::Ops::register()?,
+        })
+    }
+}
+
+/// The tracker of a device. `ENOTTY` if there is nothing to make one of.
+fn create(_device: &Device) -> Result<KBox<dyn Registered>> {
+    Err(ENOTTY)
+}
