@@ -15,6 +15,7 @@ use provider::{
 };
 
 pub(crate) mod device;
+pub(crate) mod log;
 
 #[allow(unreachable_pub)]
 #[path = "../iommufd-dirty/provider.rs"]

@@ -5,7 +5,8 @@
 //! VFIO asks for one when userspace wants `VFIO_DEVICE_FEATURE_DIRTY_TRACKER` of an open device, and
 //! tells when the device is about to be closed. Which tracker it gets is [`create`]'s choice.
 //!
-//! - [`abi`]: everything that is unsafe.
+//! - [`abi`]: everything that is unsafe;
+//! - [`log`], with [`blocks`]: the tracker of a device that logs its DMA by itself.
 //!
 //! C headers: `include/linux/iommufd_dirty.h`, and `include/linux/vfio.h` with `patches/` applied.
 
@@ -16,6 +17,8 @@ use abi::{
 use kernel::prelude::*;
 
 mod abi;
+pub mod blocks;
+mod log;
 
 module! {
     type: IommufdDirtyVfio,
@@ -39,6 +42,9 @@ impl kernel::Module for IommufdDirtyVfio {
 }
 
 /// The tracker of a device. `ENOTTY` if there is nothing to make one of.
-fn create(_device: &Device) -> Result<KBox<dyn Registered>> {
+fn create(device: &Device) -> Result<KBox<dyn Registered>> {
+    if device.has_log() {
+        return log::register(device);
+    }
     Err(ENOTTY)
 }

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub, rust_2018_idioms)]
 
+#[path = "../iommufd-dirty-vfio/blocks.rs"]
+pub mod blocks;
 pub mod logic;
 #[path = "../../tools/testing/host/mem.rs"]
 pub mod mem;

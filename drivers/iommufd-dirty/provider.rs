@@ -97,20 +97,31 @@ pub enum Coverage {
 ///
 /// # Invariants
 ///
-/// The pointer is the sink of the op that is being called, and is valid for `'a`.
-pub struct Sink<'a>(*mut bindings::iommufd_dirty_sink, PhantomData<&'a mut ()>);
+/// `raw` is the sink of the op that is being called, and `tracker` its tracker. Both are valid for
+/// `'a`, and the tracker is registered.
+pub struct Sink<'a> {
+    raw: *mut bindings::iommufd_dirty_sink,
+    tracker: *mut bindings::iommufd_dirty_tracker,
+    _lent: PhantomData<&'a mut ()>,
+}
 
 impl Sink<'_> {
     /// Records the `length` bytes from `iova` on as dirty. Cannot fail; may sleep.
     pub fn record(&mut self, iova: u64, length: u64) {
         // SAFETY: By the type invariants the sink is valid, and `&mut self` makes this the only
         // use of it.
-        unsafe { bindings::iommufd_dirty_sink_record(self.0, iova, length) }
+        unsafe { bindings::iommufd_dirty_sink_record(self.raw, iova, length) }
+    }
+
+    /// Tells that dirt was or may be lost, as [`Registration::lost`] does.
+    pub fn lost(&self, error: Error) {
+        // SAFETY: By the type invariants the tracker is registered.
+        unsafe { bindings::iommufd_dirty_tracker_lost(self.tracker, error.to_errno()) }
     }
 
     /// For a C function that records by itself.
     pub fn as_raw(&mut self) -> *mut bindings::iommufd_dirty_sink {
-        self.0
+        self.raw
     }
 }
 
@@ -335,10 +346,10 @@ impl<T: Operations> VTable<T> {
         from_result(|| {
             Ok(match ops.start(granule, ranges)? {
                 Started::Tracking => 0,
-                // Not 0, which would mean that it tracks.
                 Started::Coarser(granule) => {
-                    let log = granule.checked_ilog2().filter(|log| *log != 0);
-                    log.ok_or(EINVAL)? as c_int
+                    let log = granule.is_power_of_two().then(|| granule.trailing_zeros());
+                    // 0 would mean that it tracks.
+                    log.filter(|log| *log != 0).ok_or(EIO)? as c_int
                 }
             })
         })
@@ -365,8 +376,13 @@ impl<T: Operations> VTable<T> {
     ) -> c_int {
         // SAFETY: The core calls ops of registered trackers only.
         let ops = unsafe { Self::ops(tracker) };
-        // INVARIANT: The core gives the sink of this call, valid until it returns.
-        let mut sink = Sink(sink, PhantomData);
+        // INVARIANT: The core gives the sink of this call on a registered tracker, and both stay
+        // until it returns.
+        let mut sink = Sink {
+            raw: sink,
+            tracker,
+            _lent: PhantomData,
+        };
         Self::coverage(ops.read_and_clear(iova, length, ReadFlags(flags), &mut sink))
     }
 
@@ -382,8 +398,13 @@ impl<T: Operations> VTable<T> {
     ) -> c_int {
         // SAFETY: The core calls ops of registered trackers only.
         let ops = unsafe { Self::ops(tracker) };
-        // INVARIANT: The core gives the sink of this call, valid until it returns.
-        let mut sink = Sink(sink, PhantomData);
+        // INVARIANT: The core gives the sink of this call on a registered tracker, and both stay
+        // until it returns.
+        let mut sink = Sink {
+            raw: sink,
+            tracker,
+            _lent: PhantomData,
+        };
         Self::coverage(ops.peek(iova, length, ReadFlags(flags), &mut sink))
     }
 

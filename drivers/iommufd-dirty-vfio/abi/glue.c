@@ -10,6 +10,9 @@
 static int dirty_feature(struct vfio_device *device, void *made, u32 flags,
 			 void __user *arg, size_t argsz)
 {
+	if (!(flags & VFIO_DEVICE_FEATURE_PROBE) &&
+	    vfio_device_log_in_use(device))
+		return -EBUSY;
 	return iommufd_dirty_vfio_feature(iommufd_dirty_vfio_rs_tracker(made),
 					  flags, arg, argsz);
 }
@@ -44,4 +47,9 @@ const void *iommufd_dirty_vfio_space(struct vfio_device *device)
 bool iommufd_dirty_vfio_emulated(struct vfio_device *device)
 {
 	return device->iommufd_access;
+}
+
+bool iommufd_dirty_vfio_has_log(struct vfio_device *device)
+{
+	return device->log_ops;
 }

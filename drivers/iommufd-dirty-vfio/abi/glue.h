@@ -16,6 +16,12 @@ void iommufd_dirty_vfio_unregister(void);
 const char *iommufd_dirty_vfio_name(struct vfio_device *device);
 const void *iommufd_dirty_vfio_space(struct vfio_device *device);
 bool iommufd_dirty_vfio_emulated(struct vfio_device *device);
+bool iommufd_dirty_vfio_has_log(struct vfio_device *device);
+
+/* bindgen does not evaluate sizeof(). */
+enum {
+	IOMMUFD_DIRTY_VFIO_MAX_RANGES = VFIO_LOG_MAX_RANGES,
+};
 
 /* struct vfio_dirty_ops: what glue.c leaves to Rust. */
 void *iommufd_dirty_vfio_rs_create(struct vfio_device *device);

@@ -2,6 +2,7 @@
 
 //! Host tests of `drivers/iommufd-dirty/logic/`, against models that are too simple to be wrong.
 
+mod blocks;
 mod common;
 mod extents;
 mod granule;
