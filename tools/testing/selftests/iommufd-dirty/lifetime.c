@@ -398,6 +398,7 @@ TEST_F(lifetime, modules_stay_while_they_are_used)
 	test_cmd_stop(self->fd);
 
 	/* Nobody depends on it now but the open context. */
+	remove_module("iommufd_dirty_vfio");
 	EXPECT_ERRNO(EWOULDBLOCK, remove_module("iommufd_dirty"));
 	close(self->fd);
 	self->fd = -1;

@@ -39,6 +39,8 @@ static inline int remove_module(const char *name)
 
 static inline int remove_modules(void)
 {
+	/* Uses the core, and may be loaded or not. */
+	remove_module("iommufd_dirty_vfio");
 	return remove_module("iommufd_dirty_mock") ?:
 	       remove_module("iommufd_dirty");
 }
