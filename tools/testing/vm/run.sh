@@ -37,13 +37,30 @@ qemu() {
 		memory=4G
 		command_line+=" panic_on_warn=1"
 	fi
+	command_line+=$parameters
 	# No LA57: identify_cpu() forgets for a moment that the CPU has it, and KASAN then
 	# takes any address for a wild one, if an interrupt comes just there.
 	# In the foreground: Ctrl-C and the terminal stay QEMU's.
 	in_root "$entry" timeout --foreground -k 5 "$limit" qemu-system-x86_64 -M q35 -accel "$accel" \
 		-cpu max,la57=off -smp 2 -m $memory -nodefaults -display none -no-reboot \
 		-kernel /kernel/bzImage -initrd "/repo/build/$kernel/initramfs" \
-		-append "$command_line" "$@"
+		-append "$command_line" "${devices[@]}" "$@"
+}
+
+# What a stage needs of the machine is in guest/STAGE.qemu: QEMU's arguments, an
+# option and its value a line; -append adds parameters of the kernel.
+devices=() parameters=
+read_machine() {
+	local option value file=$VM/guest/$1.qemu
+	devices=() parameters=
+	[ -f "$file" ] || return 0
+	while read -r option value; do
+		case $option in
+		'' | '#'*) ;;
+		-append) parameters+=" $value" ;;
+		*) devices+=("$option" "$value") ;;
+		esac
+	done < "$file"
 }
 
 # /dev/kvm may be there and not run a guest: try it, once for each boot of the host.
@@ -92,6 +109,7 @@ run_stage() {
 	rm -f "$base".log "$base".ktap "$base".qemu "$base".result
 	: > "$base.log"
 	: > "$base.ktap"
+	read_machine "$stage"
 	if $show; then
 		qemu "$accel" "$timeout" "vm.stage=$stage" \
 			-serial "file:/repo/${base#"$REPO"/}.log" \
