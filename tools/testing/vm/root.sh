@@ -25,7 +25,7 @@ install_packages() {
 	local apt='apt-get install -y --no-install-recommends'
 	# shellcheck disable=SC2046
 	as_root unshare --mount --pid --fork --kill-child \
-		"$VM/enter.sh" "$1" 0:0 "$REPO" "$CACHE" "$CACHE" "$CACHE" \
+		"$VM/enter.sh" "$1" 0:0 "$REPO" "$CACHE" "$CACHE/src" "$CACHE" \
 		env DEBIAN_FRONTEND=noninteractive sh -ec "
 			apt-get update
 			$apt $(packages '' | tr '\n' ' ')
