@@ -2,7 +2,8 @@
 # shellcheck shell=busybox
 # Dirty pages of real DMA, with the devices of dma.qemu.
 
-check "vfio-pci takes the device" modprobe vfio-pci ids=1b36:0005
-check "there is a VFIO device" test -c /dev/vfio/devices/vfio0
+check "vfio-pci loads" modprobe vfio-pci ids=1b36:0005,8086:10c9
+check "it takes both devices" test -c /dev/vfio/devices/vfio1
 check "iommufd-dirty loads" modprobe iommufd-dirty
 run dma
+run dma_igb
