@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
-# Dirty pages of real DMA, with the devices of dma.qemu.
+# Dirty pages of real DMA, with the devices of dma.qemu; and the kernel's own tests of
+# the page table's format.
+
+printf x86_64_fmt_test > /sys/module/kunit/parameters/filter_glob
+check "generic_pt's KUnit tests load" modprobe iommu_pt_kunit_test
+check "x86_64_fmt_test passes" \
+	grep -q '^ok 1 x86_64_fmt_test' /sys/kernel/debug/kunit/x86_64_fmt_test/results
 
 check "vfio-pci loads" modprobe vfio-pci ids=1b36:0005,8086:10c9
 check "it takes both devices" test -c /dev/vfio/devices/vfio1
