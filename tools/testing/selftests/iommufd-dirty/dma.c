@@ -7,50 +7,7 @@
 #include <stdatomic.h>
 
 #include "dma.h"
-
-#define TESTDEV_VENDOR 0x1b36
-#define TESTDEV_DEVICE 0x0005
-
-/* The registers of iommu-testdev, in BAR 0. */
-#define TESTDEV_TRIGGER 0x00
-#define TESTDEV_IOVA_LO 0x04
-#define TESTDEV_IOVA_HI 0x08
-#define TESTDEV_LENGTH 0x0c
-#define TESTDEV_RESULT 0x10
-#define TESTDEV_DOORBELL 0x14
-#define TESTDEV_GPA_LO 0x1c
-#define TESTDEV_BAR_SIZE 0x1000
-#define TESTDEV_ARM 1
-#define TESTDEV_MISMATCH 0xdead0004
-
-static void testdev_set(__u8 *bar, unsigned int reg, __u32 value)
-{
-	__atomic_store_n((__u32 *)(bar + reg), value, __ATOMIC_RELEASE);
-}
-
-static __u32 testdev_get(__u8 *bar, unsigned int reg)
-{
-	return __atomic_load_n((__u32 *)(bar + reg), __ATOMIC_ACQUIRE);
-}
-
-/*
- * The device writes while its trigger register is read. Then it looks for what
- * it wrote at a physical address that is to be given, which we do not know: it
- * finds something else.
- */
-static int testdev_fire(__u8 *bar, __u64 iova, __u32 length)
-{
-	__u32 result;
-
-	testdev_set(bar, TESTDEV_IOVA_LO, iova);
-	testdev_set(bar, TESTDEV_IOVA_HI, iova >> 32);
-	testdev_set(bar, TESTDEV_LENGTH, length);
-	testdev_set(bar, TESTDEV_GPA_LO, SZ_1M);
-	testdev_set(bar, TESTDEV_DOORBELL, TESTDEV_ARM);
-	testdev_get(bar, TESTDEV_TRIGGER);
-	result = testdev_get(bar, TESTDEV_RESULT);
-	return result && result != TESTDEV_MISMATCH ? -1 : 0;
-}
+#include "testdev.h"
 
 static int testdev_write(struct dma *dma, __u64 iova, __u32 length)
 {
@@ -75,31 +32,21 @@ FIXTURE(dma)
 
 FIXTURE_SETUP(dma)
 {
-	struct vfio_region_info bar = {
-		.argsz = sizeof(bar),
-		.index = VFIO_PCI_BAR0_REGION_INDEX,
-	};
 	struct dma *dma = &self->dma;
-	char *sysfs;
 
 	dma_open(_metadata, dma);
-	sysfs = dma_find(TESTDEV_VENDOR, TESTDEV_DEVICE);
-	if (!sysfs)
-		SKIP(return, "vfio-pci has no iommu-testdev (1b36:0005)");
-	dma->device = dma_open_device(sysfs);
-	free(sysfs);
-	ASSERT_NE(-1, dma->device);
+	dma->device = testdev_open();
+	if (dma->device == -1)
+		SKIP(return, NO_TESTDEV);
 	dma->iommu = open("/dev/iommu", O_RDWR);
 	ASSERT_NE(-1, dma->iommu);
 	ASSERT_EQ(0, _iommu_ioas_alloc(dma->iommu, &dma->ioas_id));
-	ASSERT_EQ(0, _vfio_bind(dma->device, dma->iommu, &dma->dev_id));
+	ASSERT_EQ(0, _vfio_bind_iommufd(dma->device, dma->iommu, &dma->dev_id));
 	dma_attach(_metadata, dma);
 	if (_metadata->exit_code)
 		return;
 
-	ASSERT_EQ(0, ioctl(dma->device, VFIO_DEVICE_GET_REGION_INFO, &bar));
-	dma->private = mmap(NULL, TESTDEV_BAR_SIZE, PROT_READ | PROT_WRITE,
-			    MAP_SHARED, dma->device, bar.offset);
+	dma->private = testdev_map(dma->device);
 	ASSERT_NE(MAP_FAILED, dma->private);
 	dma->write = testdev_write;
 	dma->min_length = 1;

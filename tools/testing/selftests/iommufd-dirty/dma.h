@@ -6,13 +6,9 @@
 #ifndef __SELFTEST_IOMMUFD_DIRTY_DMA
 #define __SELFTEST_IOMMUFD_DIRTY_DMA
 
-#include <glob.h>
 #include <sys/random.h>
 
-#include <linux/pci_regs.h>
-#include <linux/vfio.h>
-
-#include "members.h"
+#include "vfio_device.h"
 
 /*
  * The IOVA space: memory with IOPTEs of 4 KiB, a hole, memory with IOPTEs of
@@ -61,98 +57,6 @@ struct dma {
 	struct model model;
 	__u64 seed;
 };
-
-/* The number in the file @name of a directory of sysfs. */
-static inline long dma_sysfs(const char *path, const char *name)
-{
-	long value = -1;
-	FILE *file;
-	int dir;
-
-	dir = open(path, O_RDONLY | O_DIRECTORY);
-	file = fdopen(openat(dir, name, O_RDONLY), "r");
-	close(dir);
-	if (!file)
-		return -1;
-	if (fscanf(file, "%li", &value) != 1)
-		value = -1;
-	fclose(file);
-	return value;
-}
-
-/* A PCI device that vfio-pci has: where it is in sysfs, to be freed. */
-static inline char *dma_find(long vendor, long device)
-{
-	char *found = NULL;
-	glob_t devices;
-	size_t i;
-
-	if (glob("/sys/bus/pci/drivers/vfio-pci/*:*", 0, NULL, &devices))
-		return NULL;
-	for (i = 0; i < devices.gl_pathc && !found; i++) {
-		if (dma_sysfs(devices.gl_pathv[i], "vendor") == vendor &&
-		    dma_sysfs(devices.gl_pathv[i], "device") == device)
-			found = strdup(devices.gl_pathv[i]);
-	}
-	globfree(&devices);
-	return found;
-}
-
-static inline int dma_open_device(const char *sysfs)
-{
-	char path[128];
-	glob_t nodes;
-	int fd = -1;
-
-	snprintf(path, sizeof(path), "%s/vfio-dev/vfio*", sysfs);
-	if (glob(path, 0, NULL, &nodes))
-		return -1;
-	snprintf(path, sizeof(path), "/dev/vfio/devices%s",
-		 strrchr(nodes.gl_pathv[0], '/'));
-	fd = open(path, O_RDWR);
-	globfree(&nodes);
-	return fd;
-}
-
-static inline int _vfio_bind(int device, int iommu, __u32 *dev_id)
-{
-	struct vfio_device_bind_iommufd bind = {
-		.argsz = sizeof(bind),
-		.iommufd = iommu,
-	};
-	int ret = ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind);
-
-	*dev_id = bind.out_devid;
-	return ret;
-}
-
-static inline int _vfio_attach(int device, __u32 pt_id)
-{
-	struct vfio_device_attach_iommufd_pt attach = {
-		.argsz = sizeof(attach),
-		.pt_id = pt_id,
-	};
-
-	return ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
-}
-
-/* Let the device be a bus master. */
-static inline int _vfio_enable_dma(int device)
-{
-	struct vfio_region_info config = {
-		.argsz = sizeof(config),
-		.index = VFIO_PCI_CONFIG_REGION_INDEX,
-	};
-	__u16 command;
-
-	if (ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &config) ||
-	    pread(device, &command, sizeof(command),
-		  config.offset + PCI_COMMAND) != sizeof(command))
-		return -1;
-	command |= PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
-	return pwrite(device, &command, sizeof(command),
-		      config.offset + PCI_COMMAND) == sizeof(command) ? 0 : -1;
-}
 
 static inline __u64 dma_capabilities(struct dma *dma)
 {

@@ -32,7 +32,7 @@ static int quirks_open(int iommu, __u32 ioas_id, unsigned int n)
 
 	snprintf(sysfs, sizeof(sysfs), SYSFS ".%u", n);
 	device = vfio_device_open(sysfs);
-	if (device == -1 || _vfio_bind_iommufd(device, iommu) ||
+	if (device == -1 || _vfio_bind_iommufd(device, iommu, NULL) ||
 	    _vfio_attach(device, ioas_id))
 		return -1;
 	return device;

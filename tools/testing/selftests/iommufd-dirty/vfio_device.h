@@ -7,8 +7,10 @@
 #define __SELFTEST_IOMMUFD_DIRTY_VFIO_DEVICE
 
 #include <dirent.h>
+#include <glob.h>
 #include <string.h>
 
+#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
 #include "members.h"
@@ -36,14 +38,18 @@ static inline int vfio_device_open(const char *device)
 	return fd;
 }
 
-static inline int _vfio_bind_iommufd(int device, int iommu)
+/* @dev_id may be NULL. */
+static inline int _vfio_bind_iommufd(int device, int iommu, __u32 *dev_id)
 {
 	struct vfio_device_bind_iommufd cmd = {
 		.argsz = sizeof(cmd),
 		.iommufd = iommu,
 	};
+	int ret = ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &cmd);
 
-	return ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &cmd);
+	if (!ret && dev_id)
+		*dev_id = cmd.out_devid;
+	return ret;
 }
 
 static inline int _vfio_attach(int device, __u32 pt_id)
@@ -54,6 +60,60 @@ static inline int _vfio_attach(int device, __u32 pt_id)
 	};
 
 	return ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &cmd);
+}
+
+/* The number in the file @name of a directory of sysfs. */
+static inline long sysfs_number(const char *path, const char *name)
+{
+	long value = -1;
+	FILE *file;
+	int dir;
+
+	dir = open(path, O_RDONLY | O_DIRECTORY);
+	file = fdopen(openat(dir, name, O_RDONLY), "r");
+	close(dir);
+	if (!file)
+		return -1;
+	if (fscanf(file, "%li", &value) != 1)
+		value = -1;
+	fclose(file);
+	return value;
+}
+
+/* A PCI device that vfio-pci has: where it is in sysfs, to be freed. */
+static inline char *vfio_pci_find(long vendor, long device)
+{
+	char *found = NULL;
+	glob_t devices;
+	size_t i;
+
+	if (glob("/sys/bus/pci/drivers/vfio-pci/*:*", 0, NULL, &devices))
+		return NULL;
+	for (i = 0; i < devices.gl_pathc && !found; i++) {
+		if (sysfs_number(devices.gl_pathv[i], "vendor") == vendor &&
+		    sysfs_number(devices.gl_pathv[i], "device") == device)
+			found = strdup(devices.gl_pathv[i]);
+	}
+	globfree(&devices);
+	return found;
+}
+
+/* Let the device be a bus master. */
+static inline int _vfio_enable_dma(int device)
+{
+	struct vfio_region_info config = {
+		.argsz = sizeof(config),
+		.index = VFIO_PCI_CONFIG_REGION_INDEX,
+	};
+	__u16 command;
+
+	if (ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &config) ||
+	    pread(device, &command, sizeof(command),
+		  config.offset + PCI_COMMAND) != sizeof(command))
+		return -1;
+	command |= PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+	return pwrite(device, &command, sizeof(command),
+		      config.offset + PCI_COMMAND) == sizeof(command) ? 0 : -1;
 }
 
 /* @data is what follows the header, and what comes back. */
