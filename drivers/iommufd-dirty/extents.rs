@@ -110,83 +110,136 @@ impl State {
             Target::Residual
         });
         self.for_parts(chunk, |state, part| state.pass(part, how, &mut found));
-        let union = self.union(chunk, how.only);
         if !self.tracked.covers(&chunk) {
             found.status |= IOMMUFD_DIRTY_STATUS_HOLE;
         }
         // What was found before an error is in the residuals.
-        cmd.add(&found)?;
+        let mut told = None;
+        let delivered = cmd
+            .add(&found)
+            .and_then(|()| self.tell_chunk(cmd, range, chunk, &mut told));
+        for m in self.members.iter_mut() {
+            m.scratch.clear();
+        }
+        // At once: to remove an extent moves those behind it.
+        if let Some(told) = told.filter(|_| !cmd.keeps()) {
+            self.forget(told, how.only);
+        }
+        delivered
+    }
+
+    /// Tells what is dirty in `chunk`, see [`tell_all`].
+    fn tell_chunk(
+        &self,
+        cmd: &mut uapi::Read,
+        range: Range,
+        chunk: Range,
+        told: &mut Option<Range>,
+    ) -> Result<Delivered> {
+        let mut holding = self.holding(chunk, cmd.tracker_id);
+        let union;
+        let dirty = match (holding.next(), holding.next()) {
+            (None, _) => return Ok(Delivered::Yes),
+            (Some(one), None) => one,
+            _ => {
+                union = self.union(chunk, cmd.tracker_id);
+                &union
+            }
+        };
         if cmd.only_counts() {
             let mut pages = PageCounter::new(range, cmd.page_size).ok_or(EINVAL)?;
-            union.for_each_in(chunk, |dirty| pages.push(dirty));
+            dirty.for_each_in(chunk, |dirty| pages.push(dirty));
             cmd.out_dirty = cmd.out_dirty.saturating_add(pages.total());
             return Ok(Delivered::Yes);
         }
-        let mut grow = Grow::new(range, cmd.page_size).ok_or(EINVAL)?;
-        let mut left = Some(chunk);
-        while let Some(dirty) = left.and_then(|left| union.first_in(left)) {
-            if let Some(extent) = grow.push(dirty) {
-                if let Delivered::Full = self.deliver(cmd, range, extent)? {
-                    return Ok(Delivered::Full);
-                }
-            }
-            left = dirty
-                .last()
-                .checked_add(1)
-                .and_then(|next| Range::inclusive(next, chunk.last()));
-        }
-        match grow.finish() {
-            Some(extent) => self.deliver(cmd, range, extent),
-            None => Ok(Delivered::Yes),
-        }
+        tell_all(cmd, range, chunk, dirty, told)
     }
 
-    /// All that members hold in `chunk`, taken or peeked at; their scratches are empty afterwards.
-    fn union(&mut self, chunk: Range, only: u32) -> Extents {
+    /// Where something is dirty in `chunk`: taken, peeked at, or left by who is no member any more.
+    fn holding(&self, chunk: Range, only: u32) -> impl Iterator<Item = &Extents> {
+        let members = self
+            .members
+            .iter()
+            .filter(move |m| only == 0 || only == m.id)
+            .flat_map(|m| [&m.residual, &m.scratch]);
+        let left = (only == 0).then_some(&self.residual);
+        // By its full name: `pin_init` has a `chain()`, too.
+        Iterator::chain(members, left).filter(move |extents| extents.first_in(chunk).is_some())
+    }
+
+    /// All of these in one.
+    fn union(&self, chunk: Range, only: u32) -> Extents {
         let mut union = crate::new_residual();
-        for m in self.members.iter_mut() {
-            if only == 0 || only == m.id {
-                m.residual.for_each_in(chunk, |dirty| union.insert(dirty));
-                m.scratch.for_each_in(chunk, |dirty| union.insert(dirty));
-                m.scratch.clear();
-            }
-        }
-        if only == 0 {
-            self.residual
-                .for_each_in(chunk, |dirty| union.insert(dirty));
+        for extents in self.holding(chunk, only) {
+            extents.for_each_in(chunk, |dirty| union.insert(dirty));
         }
         union
     }
 
-    /// Writes one extent to the user's array and, unless it is to stay dirty, forgets it.
-    fn deliver(&mut self, cmd: &mut uapi::Read, range: Range, extent: Range) -> Result<Delivered> {
-        // To go on here: extents begin with a page of the request.
-        cmd.next_offset = extent.first().saturating_sub(range.first());
-        if cmd.out_nr_extents == cmd.nr_extents {
-            return Ok(Delivered::Full);
-        }
-        let raw = DirtyRange {
-            iova: extent.first(),
-            length: extent.length(),
-        };
-        put(cmd.extents_uptr, cmd.out_nr_extents, &raw)?;
-        cmd.out_nr_extents = cmd.out_nr_extents.saturating_add(1);
-        let pages = extent.length().div_ceil(cmd.page_size.max(1));
-        cmd.out_dirty = cmd.out_dirty.saturating_add(pages);
-        cmd.next_offset = done(range, extent.last());
-        if cmd.keeps() {
-            return Ok(Delivered::Yes);
-        }
+    /// All of `told` was delivered.
+    fn forget(&mut self, told: Range, only: u32) {
         for m in self.members.iter_mut() {
-            if cmd.tracker_id == 0 || cmd.tracker_id == m.id {
-                m.residual.remove(extent);
+            if only == 0 || only == m.id {
+                m.residual.remove(told);
             }
         }
-        if cmd.tracker_id == 0 {
-            self.residual.remove(extent);
+        if only == 0 {
+            self.residual.remove(told);
         }
-        Ok(Delivered::Yes)
     }
+}
+
+/// Writes what is dirty in `chunk` to the user's array. `told` becomes the part of it that is written,
+/// also if this fails: with all that is dirty in there.
+fn tell_all(
+    cmd: &mut uapi::Read,
+    range: Range,
+    chunk: Range,
+    extents: &Extents,
+    told: &mut Option<Range>,
+) -> Result<Delivered> {
+    let mut grow = Grow::new(range, cmd.page_size).ok_or(EINVAL)?;
+    let mut left = Some(chunk);
+    while let Some(dirty) = left.and_then(|left| extents.first_in(left)) {
+        if let Some(extent) = grow.push(dirty) {
+            if let Delivered::Full = tell(cmd, range, extent, told)? {
+                return Ok(Delivered::Full);
+            }
+        }
+        left = dirty
+            .last()
+            .checked_add(1)
+            .and_then(|next| Range::inclusive(next, chunk.last()));
+    }
+    match grow.finish() {
+        Some(extent) => tell(cmd, range, extent, told),
+        None => Ok(Delivered::Yes),
+    }
+}
+
+/// Writes one extent to the user's array.
+fn tell(
+    cmd: &mut uapi::Read,
+    range: Range,
+    extent: Range,
+    told: &mut Option<Range>,
+) -> Result<Delivered> {
+    // To go on here: extents begin with a page of the request.
+    cmd.next_offset = extent.first().saturating_sub(range.first());
+    if cmd.out_nr_extents == cmd.nr_extents {
+        return Ok(Delivered::Full);
+    }
+    let raw = DirtyRange {
+        iova: extent.first(),
+        length: extent.length(),
+    };
+    put(cmd.extents_uptr, cmd.out_nr_extents, &raw)?;
+    cmd.out_nr_extents = cmd.out_nr_extents.saturating_add(1);
+    let pages = extent.length().div_ceil(cmd.page_size.max(1));
+    cmd.out_dirty = cmd.out_dirty.saturating_add(pages);
+    cmd.next_offset = done(range, extent.last());
+    *told = Some(told.map_or(extent, |told| told.hull(extent)));
+    Ok(Delivered::Yes)
 }
 
 /// The first piece of `left` whose dirt a residual can hold however scattered it is; whole pages.

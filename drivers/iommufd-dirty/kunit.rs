@@ -77,14 +77,14 @@ mod tests {
             tracked: &tracked,
             residual: clears.then_some(&mut residual),
             scratch: &mut scratch,
-            run: None,
+            word: 0,
+            mask: 0,
             extents: 0,
             fresh: 0,
         };
         sink.record(0, 8 * PAGE);
         sink.record(8 * PAGE, 8 * PAGE);
         sink.record(0, 0);
-        sink.flush();
         let extents = sink.extents;
         Ok((residual, scratch, extents))
     }

@@ -321,7 +321,8 @@ impl Member {
             tracked: pass.tracked,
             residual: (!peek).then_some(&mut self.residual),
             scratch: &mut self.scratch,
-            run: None,
+            word: 0,
+            mask: 0,
             extents: 0,
             fresh: 0,
         };

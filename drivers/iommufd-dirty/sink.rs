@@ -13,7 +13,10 @@ use crate::{
         extents::Extents,
         range::Range,
         range_set::RangeSet,
-        window::Window, //
+        window::{
+            Bits,
+            Window, //
+        }, //
     }, //
 };
 
@@ -40,9 +43,10 @@ pub(crate) struct Sink<'a> {
     /// Takes what lies outside of `part`; `None` if the tracker clears nothing.
     pub(crate) residual: Option<&'a mut Extents>,
     pub(crate) scratch: &'a mut Extents,
-    /// Recorded and not yet written: trackers record page after page, and a run costs as much as a
-    /// page.
-    pub(crate) run: Option<Range>,
+    /// Bits that are recorded and not yet set: those of one word, because pages that are dirty often
+    /// share one, and to set it costs more than to record a page.
+    pub(crate) word: usize,
+    pub(crate) mask: u64,
     /// Extents recorded.
     pub(crate) extents: u64,
     /// Bits set that were not set before.
@@ -59,38 +63,67 @@ impl Sink<'_> {
             return;
         };
         self.extents = self.extents.saturating_add(1);
-        match self.run {
-            Some(run) if run.touches(dirty) => self.run = Some(run.hull(dirty)),
-            _ => {
-                self.flush();
-                self.run = Some(dirty);
-            }
+        if self.part.contains(&dirty) {
+            self.deliver(dirty);
+        } else {
+            self.deliver_partly(dirty);
         }
     }
 
-    /// Writes what is recorded: after the tracker has returned, whatever it returned.
-    pub(crate) fn flush(&mut self) {
-        let Some(run) = self.run.take() else { return };
-        if let Some(inside) = run.intersect(self.part) {
-            match self.into {
-                Target::Bitmap(pages, window) => {
-                    if let Some(bits) = window.bits(inside) {
-                        self.fresh = self.fresh.saturating_add(pages.set(bits));
+    fn deliver(&mut self, inside: Range) {
+        match self.into {
+            Target::Bitmap(_, window) => {
+                let Some(bits) = window.bits(inside) else {
+                    return;
+                };
+                match bits.in_one_word() {
+                    Some((word, mask)) if word == self.word => self.mask |= mask,
+                    Some((word, mask)) => {
+                        self.flush();
+                        (self.word, self.mask) = (word, mask);
                     }
+                    None => self.set(bits),
                 }
-                Target::Residual => {
-                    if let Some(residual) = &mut self.residual {
-                        residual.insert(inside);
-                    }
-                }
-                Target::Scratch => self.scratch.insert(inside),
-                Target::Nowhere => (),
             }
+            Target::Residual => {
+                if let Some(residual) = &mut self.residual {
+                    residual.insert(inside);
+                }
+            }
+            Target::Scratch => self.scratch.insert(inside),
+            Target::Nowhere => (),
+        }
+    }
+
+    #[inline(never)]
+    fn set(&mut self, bits: Bits) {
+        if let Target::Bitmap(pages, _) = self.into {
+            self.fresh = self.fresh.saturating_add(pages.set(bits));
+        }
+    }
+
+    /// Sets the bits that are not set yet: after the tracker has returned, whatever it returned.
+    #[inline(never)]
+    pub(crate) fn flush(&mut self) {
+        if self.mask == 0 {
+            return;
+        }
+        if let Target::Bitmap(pages, _) = self.into {
+            let fresh = pages.set_in_word(self.word, self.mask);
+            self.fresh = self.fresh.saturating_add(fresh);
+        }
+        self.mask = 0;
+    }
+
+    #[cold]
+    fn deliver_partly(&mut self, dirty: Range) {
+        if let Some(inside) = dirty.intersect(self.part) {
+            self.deliver(inside);
         }
         let Some(residual) = &mut self.residual else {
             return;
         };
-        let (before, after) = run.minus(self.part);
+        let (before, after) = dirty.minus(self.part);
         for outside in [before, after].into_iter().flatten() {
             for range in self.tracked.within(outside) {
                 residual.insert(range);

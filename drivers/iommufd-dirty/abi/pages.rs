@@ -5,9 +5,11 @@
 //! C header: `include/linux/mm.h`.
 
 use crate::logic::window::{
+    self,
     words,
     Bits,
-    Window, //
+    Window,
+    Words, //
 };
 use core::sync::atomic::{
     AtomicU64,
@@ -83,20 +85,19 @@ impl Pages {
     /// Bits beyond the pinned pages are ignored.
     pub(crate) fn set(&self, bits: Bits) -> u64 {
         let mut fresh = 0u64;
-        let mut mapped: Option<Mapped> = None;
-        words(bits, |index, mask| {
-            let at = index / WORDS_PER_PAGE;
-            if mapped.as_ref().is_none_or(|m| m.at != at) {
-                // Local mappings nest: the old one goes first.
-                drop(mapped.take());
-                mapped = Mapped::new(self, at);
-            }
-            if let Some(m) = &mapped {
-                let old = m.or(index % WORDS_PER_PAGE, mask);
-                fresh = u64::from((mask & !old).count_ones()).saturating_add(fresh);
+        window::pages(bits, |at, bits| {
+            if let Some(page) = Mapped::new(self, at) {
+                fresh = fresh.saturating_add(page.set(bits));
             }
         });
         fresh
+    }
+
+    /// Sets the bits of `mask` in a word, counted from the first pinned page, and returns how many
+    /// were not set before. A word beyond the pinned pages is ignored.
+    pub(crate) fn set_in_word(&self, word: usize, mask: u64) -> u64 {
+        Mapped::new(self, word / WORDS_PER_PAGE)
+            .map_or(0, |page| page.set_in_word(word % WORDS_PER_PAGE, mask))
     }
 
     /// Unpins all.
@@ -131,7 +132,6 @@ impl Drop for Pages {
 ///
 /// `addr` is the local mapping of a pinned page, made by this task.
 struct Mapped {
-    at: usize,
     addr: *mut kernel::ffi::c_void,
 }
 
@@ -142,26 +142,52 @@ impl Mapped {
         // `pages` is borrowed, which is longer than any `Mapped` lives.
         // SAFETY: As above.
         let addr = unsafe { bindings::kmap_local_page(page) };
-        Some(Self { at, addr })
+        Some(Self { addr })
     }
 
-    /// ORs `mask` into word `index` of the page (less than [`WORDS_PER_PAGE`]), returns the old
-    /// word.
-    fn or(&self, index: usize, mask: u64) -> u64 {
-        let index = index.min(WORDS_PER_PAGE - 1);
-        // SAFETY: By the type invariants a whole page is mapped, `index` is within it, and pages
-        // are aligned. Userspace may write at the same time: it is accessed atomically, through
-        // `UnsafeCell`.
-        let word = unsafe { &*self.addr.cast::<AtomicU64>().add(index) };
-        // The words of the uAPI are little-endian.
-        let mask = mask.to_le();
-        let old = if mask == u64::MAX {
-            // What is ORed in is all of it: an exchange does not loop.
-            word.swap(mask, Ordering::Relaxed)
-        } else {
-            word.fetch_or(mask, Ordering::Relaxed)
+    fn words(&self) -> &[AtomicU64; WORDS_PER_PAGE] {
+        // SAFETY: By the type invariants a whole page is mapped, and pages are aligned. Userspace
+        // may write at the same time: it is accessed atomically, through `UnsafeCell`.
+        unsafe { &*self.addr.cast() }
+    }
+
+    /// Sets bits, counted from the page's first one; returns how many were not set before.
+    fn set(&self, bits: Bits) -> u64 {
+        let mut fresh = 0u64;
+        words(bits, |words| match words {
+            Words::Part(index, mask) => {
+                fresh = fresh.saturating_add(self.set_in_word(index, mask));
+            }
+            Words::Whole(indices) => {
+                for word in self.words().get(indices).unwrap_or_default() {
+                    fresh = fresh.saturating_add(set_word(word));
+                }
+            }
+        });
+        fresh
+    }
+
+    fn set_in_word(&self, index: usize, mask: u64) -> u64 {
+        let Some(word) = self.words().get(index) else {
+            return 0;
         };
-        u64::from_le(old)
+        // The words of the uAPI are little-endian.
+        let old = u64::from_le(word.fetch_or(mask.to_le(), Ordering::Relaxed));
+        u64::from((mask & !old).count_ones())
+    }
+}
+
+/// Sets all bits of a word; returns how many were not set before.
+fn set_word(word: &AtomicU64) -> u64 {
+    // Another tracker may have set them: to look is cheaper than to exchange. And that does not
+    // loop, as an OR does of which the old value is wanted.
+    if word.load(Ordering::Relaxed) == u64::MAX {
+        return 0;
+    }
+    match word.swap(u64::MAX, Ordering::Relaxed) {
+        // Most often. Not every processor can count bits.
+        0 => u64::BITS.into(),
+        old => old.count_zeros().into(),
     }
 }
 

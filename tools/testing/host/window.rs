@@ -8,6 +8,7 @@ use iommufd_dirty_logic::logic::{
     granule::valid_page_size,
     range::Range,
     window::{
+        pages,
         words,
         BadRequest,
         Bits,
@@ -15,6 +16,7 @@ use iommufd_dirty_logic::logic::{
         PageCounter,
         Request,
         Window,
+        Words,
         USER_PAGE, //
     },
 };
@@ -133,13 +135,25 @@ fn seeds() -> impl Strategy<Value = Vec<(u64, u64)>> {
     vec((any::<u64>(), edgy()), 0..12)
 }
 
+/// Calls `f` with index and mask of each word.
+fn each_word(bits: Bits, mut f: impl FnMut(usize, u64)) {
+    words(bits, |words| match words {
+        Words::Part(word, mask) => f(word, mask),
+        Words::Whole(whole) => whole.for_each(|word| f(word, u64::MAX)),
+    });
+}
+
 /// What pinned pages of a bitmap hold: address and number of each bit that is set.
 fn paint(window: &Window, bits: Bits, memory: &mut BTreeSet<(u64, u64)>) {
-    words(bits, |word, mask| {
-        assert!(word < window.pages * 512, "beyond the pinned pages");
-        for bit in (0..64).filter(|bit| (mask >> bit) & 1 != 0) {
-            memory.insert((window.addr + word as u64 * 8 + bit / 8, bit % 8));
-        }
+    pages(bits, |page, bits| {
+        assert!(page < window.pages, "beyond the pinned pages");
+        each_word(bits, |word, mask| {
+            assert!(word < 512, "beyond the page");
+            for bit in (0..64).filter(|bit| (mask >> bit) & 1 != 0) {
+                let byte = page as u64 * USER_PAGE + word as u64 * 8 + bit / 8;
+                memory.insert((window.addr + byte, bit % 8));
+            }
+        });
     });
 }
 
@@ -278,7 +292,7 @@ proptest! {
     fn words_are_the_bits(first in 0..400_u64, count in 0..400_u64) {
         let mut got = BTreeSet::new();
         let mut indices = Vec::new();
-        words(Bits { first, count }, |word, mask| {
+        each_word(Bits { first, count }, |word, mask| {
             indices.push(word);
             assert_ne!(mask, 0);
             let bits = (0..64).filter(|bit| (mask >> bit) & 1 != 0);
@@ -286,6 +300,17 @@ proptest! {
         });
         prop_assert_eq!(got, (first..first + count).collect());
         prop_assert!(indices.windows(2).all(|two| two[0] + 1 == two[1]));
+    }
+
+    #[test]
+    fn pages_are_the_bits(first in 0..100_000_u64, count in 0..100_000_u64) {
+        let mut next = first;
+        pages(Bits { first, count }, |page, bits| {
+            assert_eq!(page as u64 * USER_PAGE * 8 + bits.first, next);
+            assert!(bits.count > 0 && bits.first + bits.count <= USER_PAGE * 8);
+            next += bits.count;
+        });
+        prop_assert_eq!(next, first + count);
     }
 
     #[test]
@@ -388,6 +413,6 @@ fn the_whole_space_in_two_bits() {
 #[test]
 fn words_of_bits_that_wrap_are_none() {
     for (first, count) in [(u64::MAX, 2), (2, u64::MAX), (5, 0)] {
-        words(Bits { first, count }, |_, _| panic!("{first} {count}"));
+        words(Bits { first, count }, |_| panic!("{first} {count}"));
     }
 }
