@@ -16,6 +16,7 @@ help:
 	@echo '  demo             set up what is missing, and show in a VM what this does'
 	@echo '  test             set up what is missing, and run every test'
 	@echo '  vm               a shell in a VM with the modules loaded'
+	@echo '  bench            measure in a VM; a table, and build/bench.json'
 	@echo '  check            static checks: rustfmt, clippy, checkpatch, sparse, shellcheck'
 	@echo 'For a kernel of your own:'
 	@echo '  modules          build the modules for KDIR, into build/modules'
@@ -39,6 +40,9 @@ test:
 vm:
 	@$(VM)/run.sh --kernel $(if $(KDIR),kdir,fast) shell
 
+bench:
+	@$(VM)/bench.sh $(if $(KDIR),kdir,fast)
+
 check:
 	@$(VM)/check.sh
 
@@ -54,4 +58,4 @@ clean:
 		-o -name '.*.cmd' -o -name '*_generated.rs' -o -name modules.order \) -delete
 	rm -f Module.symvers modules.order
 
-.PHONY: help demo test vm check modules modules_install clean
+.PHONY: help demo test vm bench check modules modules_install clean

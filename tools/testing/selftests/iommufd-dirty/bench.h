@@ -17,7 +17,7 @@
 
 #define SZ_1T (1ULL << 40)
 
-#define BENCH_REPS_MAX 101
+#define BENCH_REPS_MAX 51
 
 /**
  * struct bench_count - What a method costs beside time, all exact

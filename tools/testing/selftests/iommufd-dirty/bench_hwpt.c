@@ -37,12 +37,12 @@ FIXTURE_VARIANT(bench_hwpt)
 		__VA_ARGS__                   \
 	}
 
-VARIANT(4k_1, .nr = 1, .reps = 9);
-VARIANT(4k_4, .nr = 4, .reps = 9);
-VARIANT(4k_8, .nr = 8, .reps = 9);
-VARIANT(huge_1, .nr = 1, .huge = true, .reps = 101);
-VARIANT(huge_4, .nr = 4, .huge = true, .reps = 101);
-VARIANT(huge_8, .nr = 8, .huge = true, .reps = 101);
+VARIANT(4k_1, .nr = 1, .reps = 5);
+VARIANT(4k_4, .nr = 4, .reps = 5);
+VARIANT(4k_8, .nr = 8, .reps = 5);
+VARIANT(huge_1, .nr = 1, .huge = true, .reps = 21);
+VARIANT(huge_4, .nr = 4, .huge = true, .reps = 21);
+VARIANT(huge_8, .nr = 8, .huge = true, .reps = 21);
 
 /* 1 GiB of addresses that takes 2 MiB of memory. */
 static void *alias(struct __test_metadata *_metadata, bool huge)

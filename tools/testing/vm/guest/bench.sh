@@ -3,4 +3,9 @@
 # What make bench measures.
 
 check "the modules load" modprobe iommufd-dirty-mock
+echo "# bench-machine $(nproc) $(uname -r) $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo |
+	head -n 1)"
 run bench_hwpt
+run bench_wait
+run bench_sparse
+run bench_stopped
