@@ -16,6 +16,11 @@ use provider::{
 
 pub(crate) mod device;
 pub(crate) mod log;
+#[path = "../iommufd-dirty/abi/memcg.rs"]
+pub(crate) mod memcg;
+pub(crate) mod slot;
+pub(crate) mod told;
+pub(crate) mod watch;
 
 #[allow(unreachable_pub)]
 #[path = "../iommufd-dirty/provider.rs"]
@@ -35,7 +40,10 @@ pub(crate) mod provider;
     clippy::undocumented_unsafe_blocks
 )]
 pub(crate) mod bindings {
-    use kernel::bindings::module;
+    use kernel::bindings::{
+        mem_cgroup,
+        module, //
+    };
     use pin_init::MaybeZeroable;
     include!(env!("IOMMUFD_DIRTY_VFIO_BINDINGS"));
 }

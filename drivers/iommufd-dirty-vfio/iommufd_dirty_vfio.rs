@@ -6,7 +6,9 @@
 //! tells when the device is about to be closed. Which tracker it gets is [`create`]'s choice.
 //!
 //! - [`abi`]: everything that is unsafe;
-//! - [`log`], with [`blocks`]: the tracker of a device that logs its DMA by itself.
+//! - [`log`], with [`blocks`]: the tracker of a device that logs its DMA by itself;
+//! - [`software`]: the tracker of an emulated device; [`tree`] is its bitmap, which needs no kernel
+//!   and is tested on the host.
 //!
 //! C headers: `include/linux/iommufd_dirty.h`, and `include/linux/vfio.h` with `patches/` applied.
 
@@ -18,7 +20,13 @@ use kernel::prelude::*;
 
 mod abi;
 pub mod blocks;
+mod cells;
 mod log;
+#[path = "../iommufd-dirty/mem.rs"]
+pub mod mem;
+mod software;
+pub mod tracked;
+pub mod tree;
 
 module! {
     type: IommufdDirtyVfio,
@@ -27,6 +35,18 @@ module! {
     description: "Dirty trackers of VFIO devices",
     license: "GPL",
     imports_ns: ["IOMMUFD", "IOMMUFD_DIRTY"],
+    params: {
+        software_max_kib: u64 {
+            default: 65536,
+            description: "KiB of kernel memory that the bitmap of one emulated device may take (at least 64)",
+        },
+    },
+}
+
+/// Bytes of kernel memory that the bitmap of one emulated device may take.
+fn software_max() -> u64 {
+    let kib = module_parameters::software_max_kib.value();
+    kib.clamp(64, 1 << 30) << 10
 }
 
 struct IommufdDirtyVfio {
@@ -45,6 +65,9 @@ impl kernel::Module for IommufdDirtyVfio {
 fn create(device: &Device) -> Result<KBox<dyn Registered>> {
     if device.has_log() {
         return log::register(device);
+    }
+    if device.is_emulated() {
+        return software::register(device);
     }
     Err(ENOTTY)
 }

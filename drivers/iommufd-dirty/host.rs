@@ -3,7 +3,8 @@
 //! The modules of iommufd-dirty that need no kernel, as a crate for `cargo test`.
 //!
 //! Kbuild does not know this file: it is the root of the host crate, as `iommufd_dirty.rs` is that
-//! of the kernel module, and [`logic`] is the same source in both.
+//! of the kernel module, and [`logic`] is the same source in both. So are [`blocks`], [`tracked`] and
+//! [`tree`], of iommufd-dirty-vfio.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -11,6 +12,12 @@
 
 #[path = "../iommufd-dirty-vfio/blocks.rs"]
 pub mod blocks;
+#[path = "../../tools/testing/host/cells.rs"]
+pub mod cells;
 pub mod logic;
 #[path = "../../tools/testing/host/mem.rs"]
 pub mod mem;
+#[path = "../iommufd-dirty-vfio/tracked.rs"]
+pub mod tracked;
+#[path = "../iommufd-dirty-vfio/tree.rs"]
+pub mod tree;

@@ -4,6 +4,9 @@
  * inline function, and looks into struct vfio_device.
  */
 #include <linux/iommufd_dirty_vfio.h>
+#include <linux/memcontrol.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
 
 #include "glue.h"
 
@@ -52,4 +55,31 @@ bool iommufd_dirty_vfio_emulated(struct vfio_device *device)
 bool iommufd_dirty_vfio_has_log(struct vfio_device *device)
 {
 	return device->log_ops;
+}
+
+/* No reason to call the out-of-memory killer: there is a way without. */
+void *iommufd_dirty_vfio_alloc(size_t size)
+{
+	return kmalloc(size, GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
+}
+
+/* That of whoever opened the context, if he is the one who is charged now. */
+struct mem_cgroup *iommufd_dirty_memcg_get(void)
+{
+	return get_mem_cgroup_from_mm(NULL);
+}
+
+void iommufd_dirty_memcg_put(struct mem_cgroup *memcg)
+{
+	mem_cgroup_put(memcg);
+}
+
+struct mem_cgroup *iommufd_dirty_memcg_enter(struct mem_cgroup *memcg)
+{
+	return set_active_memcg(memcg);
+}
+
+void iommufd_dirty_memcg_leave(struct mem_cgroup *old)
+{
+	set_active_memcg(old);
 }

@@ -23,6 +23,16 @@ enum {
 	IOMMUFD_DIRTY_VFIO_MAX_RANGES = VFIO_LOG_MAX_RANGES,
 };
 
+/* For the bitmaps of the software tracker. */
+void *iommufd_dirty_vfio_alloc(size_t size);
+
+/* linux/sched/mm.h and linux/memcontrol.h have these inline only. */
+struct mem_cgroup;
+struct mem_cgroup *iommufd_dirty_memcg_get(void);
+void iommufd_dirty_memcg_put(struct mem_cgroup *memcg);
+struct mem_cgroup *iommufd_dirty_memcg_enter(struct mem_cgroup *memcg);
+void iommufd_dirty_memcg_leave(struct mem_cgroup *old);
+
 /* struct vfio_dirty_ops: what glue.c leaves to Rust. */
 void *iommufd_dirty_vfio_rs_create(struct vfio_device *device);
 struct iommufd_dirty_tracker *iommufd_dirty_vfio_rs_tracker(void *made);

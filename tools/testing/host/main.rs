@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Host tests of `drivers/iommufd-dirty/logic/`, against models that are too simple to be wrong.
+//! Host tests of `drivers/iommufd-dirty/logic/` and of two files of `drivers/iommufd-dirty-vfio/`,
+//! against models that are too simple to be wrong.
 
 mod blocks;
 mod common;
@@ -8,4 +9,5 @@ mod extents;
 mod granule;
 mod range;
 mod range_set;
+mod tree;
 mod window;

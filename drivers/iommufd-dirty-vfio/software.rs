@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The software tracker: what the kernel writes for an emulated device.
+//!
+//! Two sources make a page dirty. What `vfio_dma_rw()` wrote is marked in a [`Tree`] and is dirty
+//! once. What the driver has pinned for writing it can write at any time, unseen: that is dirty in
+//! each read, iommufd knows it and is asked, and when it is unpinned it is marked before. So a read
+//! asks iommufd first and then takes the marks: what is unpinned in between is found twice, never
+//! missed.
+//!
+//! Marks come from many tasks at once, some with iommufd's locks held. They take one lock, of
+//! [`Session::tracked`], inside of which nothing is called. The mutex around the session is taken by
+//! the ops only, outside of all others.
+
+use crate::{
+    abi::{
+        bindings::iommufd_dirty_tracker,
+        device::Device,
+        memcg::Memcg,
+        provider::{
+            Coverage,
+            Description,
+            DirtyRange,
+            Kind,
+            Operations,
+            ReadFlags,
+            Sink,
+            Started, //
+        },
+        slot,
+        told::{
+            Telling,
+            Told, //
+        },
+        watch::{
+            Watch,
+            Written, //
+        },
+        Registered, //
+    },
+    tracked::Tracked,
+    tree::{
+        Room,
+        Then,
+        Tree, //
+    }, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex,
+        SpinLock, //
+    }, //
+};
+
+/// log2 of the bytes of a page, of which each has a bit.
+const SHIFT: u32 = 12;
+
+/// The tracker of an emulated device.
+#[pin_data]
+struct Software {
+    device: Device,
+    /// The I/O address space that it was in when it was last bound; 0 is none.
+    space: Atomic<usize>,
+    bytes: Arc<Told>,
+    #[pin]
+    session: Mutex<Option<Pin<KBox<Watch<Session>>>>>,
+}
+
+/// From start to stop.
+#[pin_data]
+struct Session {
+    tree: Tree,
+    memory: Memory,
+    /// What is written elsewhere is dropped.
+    #[pin]
+    tracked: SpinLock<Tracked>,
+}
+
+/// The memory of a tree.
+struct Memory {
+    /// Of whoever opened the context: marks are made by other tasks.
+    memcg: Memcg,
+    limit: u64,
+    used: Atomic<u64>,
+    bytes: Arc<Told>,
+}
+
+/// What VFIO keeps for the device.
+struct Tracker {
+    registered: Telling<Ops>,
+    software: Arc<Software>,
+}
+
+/// The tracker of `device`, which is emulated.
+pub(crate) fn register(device: &Device) -> Result<KBox<dyn Registered>> {
+    let space = device.space();
+    let bytes = Told::new()?;
+    let told = bytes.clone();
+    let software = Arc::pin_init(
+        pin_init!(Software {
+            device: device.clone(),
+            space: Atomic::new(space),
+            bytes,
+            session <- new_mutex!(None, "iommufd_dirty_vfio::Software::session"),
+        }),
+        GFP_KERNEL_ACCOUNT,
+    )?;
+    let what = Description {
+        name: CString::try_from(device.name())?,
+        kind: Kind::Software,
+        waits: false,
+        pgsizes: 1 << SHIFT,
+        max_ranges: 0,
+        min_span: 0,
+        max_span: 0,
+        space,
+    };
+    let registered = Telling::register(what, Ops(software.clone()), told)?;
+    let tracker = Tracker {
+        registered,
+        software,
+    };
+    Ok(KBox::new(tracker, GFP_KERNEL_ACCOUNT)?)
+}
+
+impl Registered for Tracker {
+    fn as_raw(&self) -> *mut iommufd_dirty_tracker {
+        self.registered.registration().as_raw()
+    }
+
+    fn set_space(&self, space: usize) {
+        self.software.space.store(space, Relaxed);
+        self.registered.registration().set_space(space);
+    }
+}
+
+/// The first and the last page that has a byte of the `length` bytes from `iova` on, which are not
+/// none. What would wrap is cut.
+fn pages(iova: u64, length: u64) -> (u64, u64) {
+    let last = iova.saturating_add(length.saturating_sub(1));
+    (iova >> SHIFT, last >> SHIFT)
+}
+
+impl Software {
+    fn read(&self, iova: u64, length: u64, then: Then, sink: &mut Sink<'_>) -> Result<Coverage> {
+        let session = self.session.lock();
+        let session = session.as_ref().ok_or(ENODATA)?.told();
+        // It may have been detached, and all that it had pinned is marked. In another space the
+        // same addresses are another memory.
+        if ![0, self.space.load(Relaxed)].contains(&self.device.space()) {
+            return Err(EXDEV);
+        }
+        // First: see above.
+        self.device.for_pinned(iova, length, sink)?;
+        let (first, last) = pages(iova, length);
+        session.tree.read(first, last, then, |first, last| {
+            let pages = last.saturating_sub(first).saturating_add(1);
+            sink.record(first << SHIFT, pages.saturating_mul(1 << SHIFT));
+        });
+        Ok(Coverage::Whole)
+    }
+}
+
+/// What is registered.
+struct Ops(Arc<Software>);
+
+#[vtable]
+impl Operations for Ops {
+    fn query(&self, _granule: u64, _ranges: &[DirtyRange]) -> Result<u64> {
+        // It takes memory as pages are written.
+        Ok(0)
+    }
+
+    /// Errors: `EXDEV` if the device is not in the I/O address space any more in which it was bound,
+    /// `EOPNOTSUPP`, `EBUSY`, `ENOMEM`.
+    fn start(&self, _granule: u64, ranges: &[DirtyRange]) -> Result<Started> {
+        let mut session = self.0.session.lock();
+        let space = self.0.device.space();
+        if space == 0 || space != self.0.space.load(Relaxed) {
+            return Err(EXDEV);
+        }
+        let tracked = Tracked::new(ranges.iter().map(|r| pages(r.iova, r.length)))?;
+        let memory = Memory {
+            memcg: Memcg::current(),
+            limit: crate::software_max(),
+            used: Atomic::new(0),
+            bytes: self.0.bytes.clone(),
+        };
+        let told = pin_init!(Session {
+            tree: Tree::new(),
+            memory,
+            tracked <- new_spinlock!(tracked, "iommufd_dirty_vfio::Session::tracked"),
+        });
+        *session = Some(KBox::try_pin_init(
+            Watch::new(&self.0.device, told),
+            GFP_KERNEL_ACCOUNT,
+        )?);
+        Ok(Started::Tracking)
+    }
+
+    fn stop(&self) -> Result {
+        let session = self.0.session.lock().take();
+        // Waits for marks under way.
+        drop(session);
+        self.0.bytes.tell(0);
+        Ok(())
+    }
+
+    fn read_and_clear(
+        &self,
+        iova: u64,
+        length: u64,
+        _flags: ReadFlags,
+        sink: &mut Sink<'_>,
+    ) -> Result<Coverage> {
+        self.0.read(iova, length, Then::Clear, sink)
+    }
+
+    fn peek(
+        &self,
+        iova: u64,
+        length: u64,
+        _flags: ReadFlags,
+        sink: &mut Sink<'_>,
+    ) -> Result<Coverage> {
+        self.0.read(iova, length, Then::Keep, sink)
+    }
+
+    fn update_ranges(&self, ranges: &[DirtyRange]) -> Result {
+        let session = self.0.session.lock();
+        let session = session.as_ref().ok_or(ENODATA)?.told();
+        let new = Tracked::new(ranges.iter().map(|r| pages(r.iova, r.length)))?;
+        let old = core::mem::replace(&mut *session.tracked.lock(), new);
+        session.forget(&old);
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Makes what is tracked of the pages `first..=last` dirty.
+    fn mark(&self, first: u64, last: u64) {
+        let mut next = Some(first);
+        while let Some(from) = next {
+            let part = self.tracked.lock().first_in(from, last);
+            if let Some((first, last)) = part {
+                self.tree.mark(first, last, &self.memory);
+            }
+            next = part.and_then(|part| part.1.checked_add(1));
+        }
+    }
+
+    /// Drops what is dirty of the pages that were tracked and are not any more.
+    fn forget(&self, old: &Tracked) {
+        for (first, last) in old.iter() {
+            let mut next = Some(first);
+            while let Some(from) = next {
+                let stays = self.tracked.lock().first_in(from, last);
+                let end = stays.map_or(Some(last), |stays| stays.0.checked_sub(1));
+                if let Some(end) = end.filter(|end| from <= *end) {
+                    self.drop_pages(from, end);
+                }
+                next = stays.and_then(|stays| stays.1.checked_add(1));
+            }
+        }
+    }
+
+    fn drop_pages(&self, first: u64, last: u64) {
+        self.tree.read(first, last, Then::Clear, |from, to| {
+            // For want of memory more may be dirty than was asked for, and that stays so.
+            if let Some(below) = first.checked_sub(1) {
+                self.mark(from, to.min(below));
+            }
+            if let Some(above) = last.checked_add(1) {
+                self.mark(from.max(above), to);
+            }
+        });
+    }
+}
+
+impl Written for Session {
+    fn written(&self, iova: u64, length: u64) {
+        if length != 0 {
+            let (first, last) = pages(iova, length);
+            self.mark(first, last);
+        }
+    }
+}
+
+impl Room for Memory {
+    fn allocate<T>(&self, value: T) -> Option<KBox<T>> {
+        let size = size_of::<T>() as u64;
+        let used = self.used.fetch_add(size, Relaxed).saturating_add(size);
+        let _charge = self.memcg.charge();
+        let new = if used <= self.limit {
+            slot::allocate(value)
+        } else {
+            None
+        };
+        if new.is_none() {
+            self.used.fetch_sub(size, Relaxed);
+        }
+        self.bytes.tell(self.used.load(Relaxed));
+        new
+    }
+
+    fn give_back<T>(&self, unused: KBox<T>) {
+        drop(unused);
+        self.used.fetch_sub(size_of::<T>() as u64, Relaxed);
+        self.bytes.tell(self.used.load(Relaxed));
+    }
+}
