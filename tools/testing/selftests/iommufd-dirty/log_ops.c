@@ -6,10 +6,8 @@
 #include <poll.h>
 
 #include "modules.h"
-#include "quirks/iommufd_dirty_quirks.h"
-#include "vfio_device.h"
+#include "quirks.h"
 
-#define SYSFS "/sys/bus/platform/devices/" QUIRKS_NAME
 #define BASE 0x40000000ULL
 #define SIZE (4 * SZ_1M)
 #define NO_LOG_OPS "this kernel's VFIO lacks vfio_device_log_read()"
@@ -25,45 +23,8 @@ FIXTURE(log_ops)
 	__u64 seed;
 };
 
-static int quirks_open(int iommu, __u32 ioas_id, unsigned int n)
-{
-	char sysfs[128];
-	int device;
-
-	snprintf(sysfs, sizeof(sysfs), SYSFS ".%u", n);
-	device = vfio_device_open(sysfs);
-	if (device == -1 || _vfio_bind_iommufd(device, iommu, NULL) ||
-	    _vfio_attach(device, ioas_id))
-		return -1;
-	return device;
-}
-
-static int _quirks_cmd(int device, __u32 op, __u32 quirk, __u64 value,
-		       __u64 length)
-{
-	struct quirks_cmd cmd = {
-		.op = op,
-		.quirk = quirk,
-		.value = value,
-		.length = length,
-	};
-
-	return pwrite(device, &cmd, sizeof(cmd), 0) == sizeof(cmd) ? 0 : -1;
-}
-
 #define quirks_set(quirk, value)                                        \
 	ASSERT_EQ(0, _quirks_cmd(self->device, QUIRKS_SET, quirk, value, 0))
-#define quirks_dirty(device, iova, length) \
-	ASSERT_EQ(0, _quirks_cmd(device, QUIRKS_DIRTY, 0, iova, length))
-
-#define quirks_state(device)                                            \
-	({                                                              \
-		struct quirks_state __state;                            \
-									\
-		ASSERT_EQ(sizeof(__state),                              \
-			  pread(device, &__state, sizeof(__state), 0)); \
-		__state;                                                \
-	})
 
 FIXTURE_SETUP(log_ops)
 {
@@ -698,7 +659,7 @@ TEST(mtty_sample)
 	ASSERT_EQ(0, _iommu_ioas_alloc(iommu, &ioas_id));
 	device = vfio_device_open(MDEV);
 	ASSERT_NE(-1, device);
-	ASSERT_EQ(0, _vfio_bind_iommufd(device, iommu));
+	ASSERT_EQ(0, _vfio_bind_iommufd(device, iommu, NULL));
 	ASSERT_EQ(0, _vfio_attach(device, ioas_id));
 
 	EXPECT_EQ(0, _vfio_dirty_probe(device));
