@@ -163,6 +163,7 @@ mkdir -p "$LOGS"
 accel=$(choose_accel)
 
 if [ "$1" = shell ]; then
+	read_machine shell
 	qemu "$accel" infinity "quiet vm.stage=shell" -serial mon:stdio
 	exit
 fi

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the subsystem does, step by step: three unlike trackers in one context.
+ * What the subsystem does, step by step: four unlike trackers in one context.
  * It checks what it shows: the exit status is 0 only if all of it is so.
  */
 #include "demo.h"
@@ -8,32 +8,104 @@
 /* Pages that a pre-copy round may have for the next one to be the last. */
 #define PAUSE 32
 
-static int fd, iommu;
-static __u8 *memory, *copy;
+static int fd, iommu, log_device, emulated_device;
+static __u32 mock_hwpt;
+static __u8 *memory, *copy, *dma_bar;
+
+/* Real DMA, which the IOMMU translates, and sets a dirty bit. */
+static int write_dma(__u64 iova, __u32 length)
+{
+	return testdev_fire(dma_bar, iova, length);
+}
+
+/* The next three tell the CPU to write: there is no device that would. */
+static void cpu_writes(__u64 iova, __u32 length)
+{
+	static __u8 stamp;
+
+	memset(memory + (iova - BASE), ++stamp, length);
+}
+
+static int write_mock_iommu(__u64 iova, __u32 length)
+{
+	cpu_writes(iova, length);
+	return _hwpt_dirty(iommu, mock_hwpt, iova & -SZ_4K, SZ_4K);
+}
+
+static int write_log(__u64 iova, __u32 length)
+{
+	cpu_writes(iova, length);
+	return _test_mock_dirty(log_device, iova, length, 0, 1);
+}
+
+static int write_emulated(__u64 iova, __u32 length)
+{
+	static __u8 stamp;
+
+	return _emulated_run(emulated_device, EMULATED_DMA_WRITE, iova, length,
+			     ++stamp);
+}
+
 static struct source sources[SOURCES] = {
-	{ "HWPT, IOPTEs of 4 KiB", .mock = -1, .unit = SZ_4K },
-	{ "HWPT, IOPTEs of 1 MiB", .mock = -1, .unit = SZ_1M },
-	{ "device's own log", .unit = SZ_64K },
+	{ "VT-d, IOPTEs of 4 KiB", IOMMUFD_DIRTY_KIND_IOMMU_DOMAIN, write_dma,
+	  .unit = SZ_4K },
+	{ "IOMMU, IOPTEs of 1 MiB", IOMMUFD_DIRTY_KIND_IOMMU_DOMAIN,
+	  write_mock_iommu, .unit = SZ_1M },
+	{ "device's own log", IOMMUFD_DIRTY_KIND_DEVICE, write_log,
+	  .unit = SZ_64K },
+	{ "emulated device", IOMMUFD_DIRTY_KIND_SOFTWARE, write_emulated,
+	  .unit = SZ_4K },
 };
 
-static void new_hwpt(struct source *source, __u32 idev_id, __u32 ioas_id,
-		     __u32 type)
+static void bind_hwpt(struct source *source, __u32 hwpt_id)
 {
-	need(!_iommu_hwpt_alloc(iommu, idev_id, ioas_id,
-				IOMMU_HWPT_ALLOC_DIRTY_TRACKING, type,
-				&source->hwpt_id),
-	     "IOMMU_HWPT_ALLOC");
-	need(!_test_cmd_bind_hwpt(fd, iommu, source->hwpt_id, POLICY_FAIL,
-				  &source->id),
+	need(!_test_cmd_bind_hwpt(fd, iommu, hwpt_id, POLICY_FAIL, &source->id),
 	     "IOMMUFD_DIRTY_BIND_HWPT");
+}
+
+/* A PCI device with a DMA engine, behind QEMU's VT-d. */
+static void make_dma(__u32 ioas_id)
+{
+	struct iommu_hwpt_alloc hwpt = {
+		.size = sizeof(hwpt),
+		.flags = IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
+		.pt_id = ioas_id,
+	};
+	int device = testdev_open();
+
+	need(device != -1, NO_TESTDEV);
+	need(!_vfio_bind_iommufd(device, iommu, &hwpt.dev_id),
+	     "VFIO_DEVICE_BIND_IOMMUFD");
+	need(!ioctl(iommu, IOMMU_HWPT_ALLOC, &hwpt),
+	     "IOMMU_HWPT_ALLOC: the IOMMU does not track dirty pages");
+	need(!_vfio_attach(device, hwpt.out_hwpt_id),
+	     "VFIO_DEVICE_ATTACH_IOMMUFD_PT");
+	need(!_vfio_enable_dma(device), "PCI bus master");
+	dma_bar = testdev_map(device);
+	need(dma_bar != MAP_FAILED, "the device's BAR 0");
+	bind_hwpt(&sources[A], hwpt.out_hwpt_id);
+}
+
+static void make_emulated(__u32 ioas_id)
+{
+	emulated_device = _emulated_open(0);
+	need(emulated_device != -1,
+	     "an emulated VFIO device (is iommufd-dirty-emulated.ko loaded?)");
+	need(!_vfio_bind_iommufd(emulated_device, iommu, NULL),
+	     "VFIO_DEVICE_BIND_IOMMUFD");
+	need(!_vfio_attach(emulated_device, ioas_id),
+	     "VFIO_DEVICE_ATTACH_IOMMUFD_PT");
+	need(!_vfio_dirty_bind(emulated_device, fd, POLICY_FAIL, &sources[D].id),
+	     "VFIO_DEVICE_FEATURE_DIRTY_TRACKER (is iommufd-dirty-vfio.ko loaded?)");
 }
 
 /*
  * Both page tables map the same memory: whatever is mapped before large pages
  * are allowed stays small.
  */
-static void make_hwpts(void)
+static void make_devices(void)
 {
+	struct mock_create device = { .pgsizes = SZ_64K | SZ_2M };
 	struct iommu_option large = {
 		.size = sizeof(large),
 		.option_id = IOMMU_OPTION_HUGE_PAGES,
@@ -56,33 +128,38 @@ static void make_hwpts(void)
 	     "iommufd's mock device (CONFIG_IOMMUFD_TEST)");
 	need(!_iommu_ioas_map(iommu, ioas_id, memory, SIZE, BASE),
 	     "IOMMU_IOAS_MAP");
-	new_hwpt(&sources[A], idev_id, ioas_id, MOCK_IOMMUPT_DEFAULT);
+	make_dma(ioas_id);
+
 	large.object_id = ioas_id;
 	need(!ioctl(iommu, IOMMU_OPTION, &large), "IOMMU_OPTION");
-	new_hwpt(&sources[B], idev_id, ioas_id, MOCK_IOMMUPT_HUGE);
+	need(!_iommu_hwpt_alloc(iommu, idev_id, ioas_id,
+				IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
+				MOCK_IOMMUPT_HUGE, &mock_hwpt),
+	     "IOMMU_HWPT_ALLOC");
+	bind_hwpt(&sources[B], mock_hwpt);
+
+	log_device = _test_mock_create(&device);
+	need(log_device != -1, MOCK_PATH " (is iommufd-dirty-mock.ko loaded?)");
+	need(!_test_mock_bind(log_device, fd, POLICY_FAIL, &sources[C].id),
+	     "iommufd_dirty_bind()");
+	make_emulated(ioas_id);
 }
 
 static void make_sources(void)
 {
-	struct mock_create device = { .pgsizes = SZ_64K | SZ_2M };
 	struct iommufd_dirty_tracker_info info;
 	struct iommufd_dirty_info kernel;
 	unsigned int n;
 	bool right = true;
 
-	step("One context, three sources of dirty pages");
+	step("One context, four sources of dirty pages");
 	fd = open(DEV_PATH, O_RDWR | O_CLOEXEC);
 	need(fd != -1, DEV_PATH " (is iommufd-dirty.ko loaded?)");
 	need(!_test_cmd_info(fd, &kernel), "IOMMUFD_DIRTY_INFO");
 	errno = EOPNOTSUPP;
 	need(kernel.out_features & IOMMUFD_DIRTY_FEATURE_HWPT,
 	     "this kernel's iommufd does not let the module read an HWPT (apply patches/)");
-	make_hwpts();
-	sources[C].mock = _test_mock_create(&device);
-	need(sources[C].mock != -1,
-	     MOCK_PATH " (is iommufd-dirty-mock.ko loaded?)");
-	need(!_test_mock_bind(sources[C].mock, fd, POLICY_FAIL, &sources[C].id),
-	     "iommufd_dirty_bind()");
+	make_devices();
 
 	for (n = 0; n < SOURCES; n++) {
 		need(!_test_cmd_tracker_info(fd, sources[n].id, &info),
@@ -91,13 +168,13 @@ static void make_sources(void)
 		       info.tracker_id, sources[n].name);
 		print_granules(info.out_pgsizes);
 		printf(" per bit\n");
-		right &= info.out_kind == (n == C ?
-					   IOMMUFD_DIRTY_KIND_DEVICE :
-					   IOMMUFD_DIRTY_KIND_IOMMU_DOMAIN);
+		right &= info.out_kind == sources[n].kind;
 	}
-	promise(right, "all three are bound: two IOMMU domains and a device");
-	printf("\n  A and B are page tables of iommufd over the same 16 MiB of memory. C is a\n"
-	       "  device that reaches the same memory and keeps a log of its own.\n");
+	promise(right,
+		"all are bound: two IOMMU domains, a device and software");
+	printf("\n  They reach the same 16 MiB of memory. A is a PCI device with a DMA engine, and\n"
+	       "  QEMU's VT-d sets its dirty bits. D has no hardware: the kernel writes for it. B\n"
+	       "  and C are mocks of an IOMMU with large pages and of a device that has a log.\n");
 }
 
 static void negotiate(void)
@@ -123,27 +200,23 @@ static void negotiate(void)
 		printf("        %c: asked 4 KiB, agreed %s\n", 'A' + n,
 		       size_name(results[n].granule));
 	promise(results[A].granule == SZ_4K && results[B].granule == SZ_4K &&
-		results[C].granule == SZ_64K && granule == SZ_64K,
+		results[C].granule == SZ_64K && results[D].granule == SZ_4K &&
+		granule == SZ_64K,
 		"without insisting each gets its own; C's log makes it %s in all",
 		size_name(granule));
 }
 
-/* A device writes one page, behind the CPU's back. */
+/* A device writes to a page, behind the CPU's back. */
 static void write_page(unsigned int n, unsigned int page)
 {
 	struct source *source = &sources[n];
-	__u64 iova = BASE + page * SZ_4K;
 	unsigned int per_bit = source->unit / SZ_4K;
 	unsigned int i, first = page / per_bit * per_bit;
-	static __u64 stamp;
+	static unsigned int turn;
 
-	memcpy(memory + page * SZ_4K, &(__u64){ ++stamp }, sizeof(stamp));
-	if (n == C)
-		need(!_test_mock_dirty(source->mock, iova, SZ_4K, SZ_4K, 1),
-		     "MOCK_DIRTY");
-	else
-		need(!_hwpt_dirty(iommu, source->hwpt_id, iova, SZ_4K),
-		     "IOMMU_TEST_OP_DIRTY");
+	/* Not always to the same place: what it writes may be the same. */
+	need(!source->write(BASE + page * SZ_4K + turn++ % 64 * 64, 64),
+	     source->name);
 	for (i = 0; i < per_bit; i++)
 		bit_set(source->written.bits, first + i);
 }
@@ -178,6 +251,7 @@ static void map_of_writes(void)
 		write_page(A, 200 + i);
 		write_page(A, 600 + i * 16);
 		write_page(C, 3000 + i * 12);
+		write_page(D, 2300 + i * 8);
 	}
 	for (i = 0; i < 3; i++)
 		write_page(B, 1100 + i * 768);
@@ -203,7 +277,7 @@ static void map_of_writes(void)
 		size_name(stats.out_residual_bytes));
 	take_written(&all);
 	promise(same(&merged, &all),
-		"the merged READ, one system call, is the three together");
+		"the merged READ, one system call, is all of them together");
 	need(!read_pages(0, 0, &again), "IOMMUFD_DIRTY_READ");
 	promise(!count(&again), "and it cleared them: the next one finds nothing");
 }
@@ -211,7 +285,7 @@ static void map_of_writes(void)
 static void precopy(void)
 {
 	/* 1 page is written while so many are sent. */
-	static const unsigned int speed[SOURCES] = { 64, 1024, 256 };
+	static const unsigned int speed[SOURCES] = { 64, 1024, 256, 64 };
 	unsigned int sent = PAGES, round, n, i, writes;
 	struct pages dirty, all;
 	__u64 seed = 0x2545f491;
@@ -278,6 +352,7 @@ static void bad_buffer(void)
 	for (i = 0; i < 30; i++) {
 		write_page(A, i * 33);
 		write_page(C, 2048 + i * 48);
+		write_page(D, 1000 + i * 2);
 	}
 	write_page(B, 1300);
 	ret = read_pages(0, 0, bad);
@@ -295,12 +370,21 @@ static void bad_buffer(void)
 static void memory_held(void)
 {
 	struct iommufd_dirty_stats stats;
+	unsigned int n;
+	bool right = true;
 
 	step("What it costs the kernel");
+	for (n = 0; n < SOURCES; n++) {
+		need(!_test_cmd_stats(fd, sources[n].id, &stats),
+		     "IOMMUFD_DIRTY_STATS");
+		printf("        %c: kernel bitmap bytes held: %llu\n", 'A' + n,
+		       stats.out_bitmap_bytes);
+		right &= n == D || !stats.out_bitmap_bytes;
+	}
+	promise(right,
+		"none for A, B and C: their bits went straight to the user's bitmap\n"
+		"        (D has no hardware that would keep its bits)");
 	need(!_test_cmd_stats(fd, 0, &stats), "IOMMUFD_DIRTY_STATS");
-	promise(!stats.out_bitmap_bytes,
-		"kernel bitmap bytes held: %llu; the bits went straight to the user's bitmap",
-		stats.out_bitmap_bytes);
 	promise(!stats.out_residual_bytes,
 		"%llu READs, of which nothing is left undelivered",
 		stats.out_reads);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the demo's steps stand on: three unlike sources of dirty pages, what was
- * written by each, and a map of it.
+ * What the demo's steps stand on: unlike sources of dirty pages, what was written
+ * by each, and a map of it.
  */
 #ifndef __SELFTEST_IOMMUFD_DIRTY_DEMO
 #define __SELFTEST_IOMMUFD_DIRTY_DEMO
@@ -14,7 +14,8 @@
 
 /* The helpers bring the harness with them, and the demo has a main() of its own. */
 #pragma GCC diagnostic ignored "-Wunused-function"
-#include "members.h"
+#include "emulated.h"
+#include "testdev.h"
 
 #define BASE ((__u64)MOCK_APERTURE_START)
 #define SIZE (16 * SZ_1M)
@@ -22,7 +23,7 @@
 #define COLUMNS 64
 #define PAGES_PER_COLUMN (PAGES / COLUMNS)
 
-enum { A, B, C, SOURCES };
+enum { A, B, C, D, SOURCES };
 
 /* A bit for each page, as READ writes them. */
 struct pages {
@@ -32,15 +33,16 @@ struct pages {
 /**
  * struct source - A tracker, and the device that writes behind it
  * @name: For people
- * @mock: File descriptor of the mock device, -1 for an HWPT
+ * @kind: enum iommufd_dirty_kind
+ * @write: Lets the device write to @length bytes, less than a page
  * @id: Tracker id in the context
  * @unit: Bytes that share a dirty bit
  * @written: What READ has to report: the writes, rounded out to @unit
  */
 struct source {
 	const char *name;
-	int mock;
-	__u32 hwpt_id;
+	__u32 kind;
+	int (*write)(__u64 iova, __u32 length);
 	__u32 id;
 	__u64 unit;
 	struct pages written;
@@ -187,8 +189,8 @@ static inline void draw_merged(const struct pages *merged,
 
 static inline void draw_legend(void)
 {
-	printf("\n           one column is %s; . clean, a b c some of its pages\n"
-	       "           dirty, A B C all of them, + dirty by more than one\n",
+	printf("\n           one column is %s; . clean, a b c d some of its pages\n"
+	       "           dirty, A B C D all of them, + dirty by more than one\n",
 	       size_name(PAGES_PER_COLUMN * SZ_4K));
 }
 

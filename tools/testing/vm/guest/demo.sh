@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
-# What make demo shows. It checks itself what it shows.
+# What make demo shows, with the devices of demo.qemu. It checks itself what it shows.
 
-modprobe iommufd-dirty
-modprobe iommufd-dirty-mock
+modprobe vfio-pci ids=1b36:0005
+for module in iommufd-dirty-mock iommufd-dirty-emulated iommufd-dirty-vfio; do
+	modprobe $module
+done
 check "the demo shows what it promises" demo
