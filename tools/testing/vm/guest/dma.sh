@@ -11,6 +11,7 @@ check "x86_64_fmt_test passes" \
 check "vfio-pci loads" modprobe vfio-pci ids=1b36:0005,8086:10c9
 check "it takes both devices" test -c /dev/vfio/devices/vfio1
 check "iommufd-dirty loads" modprobe iommufd-dirty
-{ run dma; run dma_igb; } | tee /tmp/output
+check "and its tests' devices" modprobe iommufd-dirty-mock
+{ run dma; run dma_igb; run scenarios; } | tee /tmp/output
 check "the devices and the IOMMU are there: no test is skipped" \
 	sh -c '! grep -q "# SKIP" /tmp/output'
