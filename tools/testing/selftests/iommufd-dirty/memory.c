@@ -3,13 +3,10 @@
  * Kernel memory that a context holds: no bitmap, a residual that is sparse,
  * bounded, charged to the opener, and says too much where it cannot grow.
  */
-#include <sys/mount.h>
-#include <sys/stat.h>
-
+#include "cgroup.h"
 #include "members.h"
 #include "modules.h"
 
-#define CGROUP "/sys/fs/cgroup"
 #define IOVA 0x100000000ULL
 /* Every other page is written: an extent for each. */
 #define EXTENTS 20000U
@@ -40,33 +37,6 @@ FIXTURE_TEARDOWN(memory)
 		close(self->session.mock);
 	if (self->reloaded && (remove_modules() || load_modules("")))
 		TH_LOG("cannot load the modules again: %s", strerror(errno));
-}
-
-static int read_file(const char *path, char *buf, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t ret;
-
-	if (fd == -1)
-		return -1;
-	ret = read(fd, buf, size - 1);
-	close(fd);
-	if (ret < 0)
-		return -1;
-	buf[ret] = 0;
-	return 0;
-}
-
-static int write_file(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t ret;
-
-	if (fd == -1)
-		return -1;
-	ret = write(fd, value, strlen(value));
-	close(fd);
-	return ret == (ssize_t)strlen(value) ? 0 : -1;
 }
 
 static void open_context(struct __test_metadata *_metadata,
@@ -178,34 +148,6 @@ TEST_F(memory, bounded_residual_overreports)
 	test_cmd_start(session->fd, SZ_4K);
 	test_cmd_count(session->fd, 0, IOVA, LENGTH, &status, NULL);
 	EXPECT_EQ(0, status);
-}
-
-/* The value of a file of the cgroup that the test is in. */
-static long long cgroup_value(const char *name)
-{
-	char path[128], buf[32];
-
-	snprintf(path, sizeof(path), CGROUP "/iommufd-dirty/%s", name);
-	if (read_file(path, buf, sizeof(buf)))
-		return -1;
-	return atoll(buf);
-}
-
-static int enter_cgroup(void)
-{
-	char pid[16];
-
-	mkdir(CGROUP, 0755);
-	if (mount("none", CGROUP, "cgroup2", 0, NULL) && errno != EBUSY)
-		return -1;
-	if (write_file(CGROUP "/cgroup.subtree_control", "+memory"))
-		return -1;
-	if (mkdir(CGROUP "/iommufd-dirty", 0755) && errno != EEXIST)
-		return -1;
-	if (write_file(CGROUP "/iommufd-dirty/memory.max", "max"))
-		return -1;
-	snprintf(pid, sizeof(pid), "%d", getpid());
-	return write_file(CGROUP "/iommufd-dirty/cgroup.procs", pid);
 }
 
 TEST_F(memory, residual_is_charged_to_the_opener)

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The software tracker where there is much: an address space of a terabyte,
- * little memory, many tasks that write at once.
+ * The software tracker where there is much to track, and little memory to do it
+ * with: an address space of a terabyte.
  */
-#include <pthread.h>
+#include <sys/wait.h>
 
+#include "cgroup.h"
 #include "emulated.h"
 
 #define TIB (1024 * SZ_1G)
@@ -240,208 +241,101 @@ TEST_F(software_scale, the_rest_of_too_much_is_kept)
 	close_device();
 }
 
-#define THREADS 4
-#define MEMORY (16 * SZ_1M)
-
-struct writer {
-	pthread_t thread;
-	const int *stop;
-	int device;
-	__u64 seed;
-	bool pins;
-	unsigned long writes;
-	int error;
+/* A task that writes to each place when told to, in the cgroup it is in now. */
+struct elsewhere {
+	pid_t pid;
+	int go;
 };
 
-/* Each write is of another byte than the one before. */
-static void *writer_run(void *data)
+static struct elsewhere fork_writer(int device)
 {
-	struct writer *w = data;
+	struct elsewhere writer;
+	int pipes[2];
+	unsigned int i;
+	char byte;
 
-	while (!w->error && !__atomic_load_n(w->stop, __ATOMIC_ACQUIRE)) {
-		__u64 at = BASE + next_random(&w->seed) % (MEMORY - SZ_64K);
-
-		w->writes++;
-		if (w->pins) {
-			at &= -SZ_4K;
-			w->error = _emulated_run(w->device, EMULATED_PIN_WRITE,
-						 at, SZ_4K, 0) ?:
-				_emulated_run(w->device, EMULATED_FILL, at, 16,
-					      w->writes) ?:
-				_emulated_run(w->device, EMULATED_UNPIN, at,
-					      SZ_4K, 0);
-		} else {
-			w->error = _emulated_run(w->device, EMULATED_DMA_WRITE,
-						 at, 64, w->writes);
-		}
+	if (pipe(pipes))
+		return (struct elsewhere){ .pid = -1 };
+	writer.go = pipes[1];
+	writer.pid = fork();
+	if (writer.pid)
+		return writer;
+	close(pipes[1]);
+	if (read(pipes[0], &byte, 1) != 1)
+		_exit(1);
+	for (i = 0; i < PLACES; i++) {
+		if (_emulated_run(device, EMULATED_DMA_WRITE, PLACE(i), 1, 1))
+			_exit(1);
 	}
-	return NULL;
+	/* The opener has nothing left to do that with. */
+	_exit(write_file(CGROUP "/iommufd-dirty/memory.max", "max") ? 1 : 0);
 }
 
-/* After a READ the pages that it reported are copied, as a migration does. */
-static void copy_dirty(const __u8 *bits, const __u8 *from, __u8 *to)
+static int let_write(const struct elsewhere *writer)
 {
-	__u64 page;
+	int status;
 
-	for (page = 0; page < MEMORY / SZ_4K; page++) {
-		if (bit_test(bits, page))
-			memcpy(to + page * SZ_4K, from + page * SZ_4K, SZ_4K);
-	}
+	if (write(writer->go, "", 1) != 1 ||
+	    waitpid(writer->pid, &status, 0) != writer->pid)
+		return -1;
+	return status;
 }
 
-/* Memory of its own at BASE, and a second device that has it, too. */
-static void open_memory(struct __test_metadata *_metadata, int fd, int iommu,
-			__u32 ioas_id, __u8 **memory, int *other)
+#define reopen_context()                                                   \
+	do {                                                               \
+		test_cmd_unbind(self->fd, self->dev.id, 0);                \
+		close(self->fd);                                           \
+		self->fd = open(DEV_PATH, O_RDWR | O_CLOEXEC);             \
+		ASSERT_NE(-1, self->fd);                                   \
+		test_vfio_dirty_bind(self->dev.fd, self->fd, POLICY_FAIL,  \
+				     &self->dev.id);                       \
+		test_cmd_range_add(self->fd, BASE, TIB);                   \
+		test_cmd_start(self->fd, SZ_4K);                           \
+	} while (0)
+
+TEST_F(software_scale, memory_is_charged_to_the_opener)
 {
-	*memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	ASSERT_NE(MAP_FAILED, *memory);
-	ASSERT_EQ(0, _iommu_ioas_map(iommu, ioas_id, *memory, MEMORY, BASE));
-	*other = _emulated_open(1);
-	ASSERT_NE(-1, *other);
-	ASSERT_EQ(0, _vfio_bind_iommufd(*other, iommu, NULL));
-	ASSERT_EQ(0, _vfio_attach(*other, ioas_id));
-	test_vfio_dirty_bind(*other, fd, POLICY_FAIL, NULL);
-}
-
-TEST_F(software_scale, many_write_while_one_reads)
-{
-	static __u8 bits[MEMORY / SZ_4K / 8];
-	struct writer writers[THREADS] = {};
-	__u8 *memory, *copy;
-	unsigned int i, round;
-	int stop = 0, other;
-	__u64 dirty;
-
-	open_memory(_metadata, self->fd, self->iommu, self->ioas_id, &memory,
-		    &other);
-	copy = malloc(MEMORY);
-	ASSERT_NE(NULL, copy);
-
-	/* They write already when tracking starts, and all is copied then. */
-	for (i = 0; i < THREADS; i++) {
-		writers[i] = (struct writer){
-			.stop = &stop,
-			.device = i % 2 ? other : self->dev.fd,
-			.seed = 0x1234567 + i,
-			.pins = i >= THREADS / 2,
-		};
-		ASSERT_EQ(0, pthread_create(&writers[i].thread, NULL,
-					    writer_run, &writers[i]));
-	}
-	test_cmd_start(self->fd, SZ_4K);
-	memcpy(copy, memory, MEMORY);
-	for (round = 0; round < 100; round++) {
-		memset(bits, 0, sizeof(bits));
-		test_cmd_read(self->fd, 0, 0, BASE, MEMORY, SZ_4K, bits, NULL,
-			      NULL);
-		copy_dirty(bits, memory, copy);
-	}
-	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
-	for (i = 0; i < THREADS; i++) {
-		ASSERT_EQ(0, pthread_join(writers[i].thread, NULL));
-		EXPECT_EQ(0, writers[i].error);
-		EXPECT_LT(0, writers[i].writes);
-	}
-	memset(bits, 0, sizeof(bits));
-	test_cmd_read(self->fd, 0, IOMMUFD_DIRTY_READ_FINAL, BASE, MEMORY,
-		      SZ_4K, bits, NULL, NULL);
-	copy_dirty(bits, memory, copy);
-	EXPECT_EQ(0, memcmp(memory, copy, MEMORY));
-	test_cmd_count(self->fd, 0, BASE, MEMORY, NULL, &dirty);
-	EXPECT_EQ(0, dirty);
-
-	close(other);
-	free(copy);
-	munmap(memory, MEMORY);
-}
-
-/* Each page is written once: by dma_rw, or while it is pinned. */
-struct sequence {
-	pthread_t thread;
-	int device;
-	bool pins;
-	unsigned int written;
-	int error;
-};
-
-#define SEQUENCE (MEMORY / SZ_4K / 2)
-#define SEQUENCE_PAGE(seq, n) (2ULL * (n) + (seq)->pins)
-/* So many stay pinned: long enough that a READ begins meanwhile. */
-#define SEQUENCE_LAG 8
-
-static int sequence_op(const struct sequence *seq, __u32 op, unsigned int n)
-{
-	return _emulated_run(seq->device, op,
-			     BASE + SEQUENCE_PAGE(seq, n) * SZ_4K, SZ_4K, 1);
-}
-
-static void *sequence_run(void *data)
-{
-	struct sequence *seq = data;
+	struct elsewhere writer = fork_writer(self->dev.fd);
+	long long before, after;
 	unsigned int i;
 
-	for (i = 0; i < SEQUENCE && !seq->error; i++) {
-		if (seq->pins)
-			seq->error = sequence_op(seq, EMULATED_PIN_WRITE, i) ?:
-				sequence_op(seq, EMULATED_FILL, i);
-		else
-			seq->error = sequence_op(seq, EMULATED_DMA_WRITE, i);
-		__atomic_store_n(&seq->written, i + 1, __ATOMIC_RELEASE);
-		if (seq->pins && i >= SEQUENCE_LAG && !seq->error)
-			seq->error = sequence_op(seq, EMULATED_UNPIN,
-						 i - SEQUENCE_LAG);
-	}
-	return NULL;
+	if (enter_cgroup())
+		SKIP(return, "no memory cgroup: %s", strerror(errno));
+	for (i = 0; i < PLACES; i++)
+		map_at(PLACE(i));
+	reopen_context();
+	before = cgroup_value("memory.current");
+	ASSERT_LT(0, before);
+	ASSERT_EQ(0, let_write(&writer));
+	after = cgroup_value("memory.current");
+	/* Charges are made for some pages at a time. */
+	EXPECT_LE(before + (long long)bitmap_bytes(_metadata, self->fd,
+						   self->dev.id) / 2,
+		  after);
 }
 
-/* Also what is unpinned while it is read. */
-TEST_F(software_scale, what_was_written_before_a_read_is_in_it)
+TEST_F(software_scale, opener_out_of_memory_survives)
 {
-	static __u8 bits[2 * MEMORY / SZ_4K / 8];
-	unsigned int written[2], i, n;
-	struct sequence seq[2] = {};
-	__u8 *memory;
-	int other;
+	struct elsewhere writer = fork_writer(self->dev.fd);
+	static struct extents extents;
+	char limit[32];
+	unsigned int i;
 
-	open_memory(_metadata, self->fd, self->iommu, self->ioas_id, &memory,
-		    &other);
-	test_cmd_start(self->fd, SZ_4K);
-	/* Behind it is so much dirt that a READ takes its time. */
-	ASSERT_EQ(0, _iommu_ioas_map(self->iommu, self->ioas_id, memory, MEMORY,
-				     BASE + MEMORY));
-	for (i = 0; i < MEMORY / SZ_4K; i += 2)
-		ASSERT_EQ(0, _emulated_run(other, EMULATED_DMA_WRITE,
-					   BASE + MEMORY + i * SZ_4K, 1, 1));
-	for (i = 0; i < 2; i++) {
-		seq[i].device = i ? other : self->dev.fd;
-		seq[i].pins = i;
-		ASSERT_EQ(0, pthread_create(&seq[i].thread, NULL, sequence_run,
-					    &seq[i]));
-	}
-	do {
-		for (i = 0; i < 2; i++)
-			written[i] = __atomic_load_n(&seq[i].written,
-						     __ATOMIC_ACQUIRE);
-		memset(bits, 0, sizeof(bits));
-		test_cmd_read(self->fd, 0, IOMMUFD_DIRTY_READ_NO_CLEAR, BASE,
-			      2 * MEMORY, SZ_4K, bits, NULL, NULL);
-		for (i = 0; i < 2; i++) {
-			for (n = 0; n < written[i]; n++)
-				ASSERT_TRUE(bit_test(bits, SEQUENCE_PAGE(&seq[i],
-									 n)))
-				{
-					TH_LOG("page %u of %u, pinned %u", n,
-					       written[i], i);
-				}
-		}
-	} while (written[0] < SEQUENCE || written[1] < SEQUENCE);
-	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, pthread_join(seq[i].thread, NULL));
-		EXPECT_EQ(0, seq[i].error);
-	}
-	close(other);
-	munmap(memory, MEMORY);
+	if (enter_cgroup())
+		SKIP(return, "no memory cgroup: %s", strerror(errno));
+	for (i = 0; i < PLACES; i++)
+		map_at(PLACE(i));
+	reopen_context();
+	/* In memory before the limit is set. */
+	memset(&extents, 0, sizeof(extents));
+	snprintf(limit, sizeof(limit), "%lld",
+		 cgroup_value("memory.current") + 65536);
+	ASSERT_EQ(0, write_file(CGROUP "/iommufd-dirty/memory.max", limit));
+	ASSERT_EQ(0, let_write(&writer));
+	read_extents(_metadata, self->fd, &extents);
+	for (i = 0; i < PLACES; i++)
+		ASSERT_TRUE(has_page(&extents, PLACE(i)));
+	EXPECT_LT(PLACES, extents.pages);
 }
 
 TEST_HARNESS_MAIN
