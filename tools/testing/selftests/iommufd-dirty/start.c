@@ -90,6 +90,75 @@ TEST_F(start, coarsest_granule_that_is_not_too_coarse)
 	}
 }
 
+/* It turns out only at the start how coarse the tracker is. */
+TEST_F(start, granule_that_the_start_tells)
+{
+	struct mock_create create = {
+		.pgsizes = SZ_4K | SZ_64K | SZ_2M,
+		.max_span = 2 * SZ_64K,
+	};
+	struct iommufd_dirty_start_result result;
+	struct iommufd_dirty_tracker_info info;
+	struct mock_state state;
+	__u64 granule;
+	__u32 nr = 1;
+
+	add_mock(&create, POLICY_FAIL);
+	test_mock_knob(self->mock[0], MOCK_KNOB_ONLY_GRANULE, SZ_64K);
+	test_cmd_range_remove(self->fd, IOVA, LENGTH);
+	test_cmd_range_add(self->fd, IOVA + SZ_4K, SZ_4K);
+	test_cmd_range_add(self->fd, IOVA + SZ_64K, SZ_4K);
+	EXPECT_ERRNO(ERANGE,
+		     _test_cmd_start_results(self->fd,
+					     IOMMUFD_DIRTY_START_EXACT, SZ_4K,
+					     &granule, &result, &nr));
+	EXPECT_EQ(SZ_64K, granule);
+	EXPECT_EQ(SZ_64K, result.granule);
+	EXPECT_EQ(-ERANGE, result.error);
+	test_mock_state(self->mock[0], &state);
+	EXPECT_EQ(0, state.starts);
+
+	ASSERT_EQ(0, _test_cmd_start_results(self->fd, 0, SZ_4K, &granule,
+					     &result, &nr));
+	EXPECT_EQ(SZ_64K, granule);
+	EXPECT_EQ(SZ_64K, result.granule);
+	EXPECT_EQ(1, result.nr_ranges);
+	test_mock_state(self->mock[0], &state);
+	EXPECT_EQ(SZ_64K, state.granule);
+	EXPECT_EQ(1, state.starts);
+	test_cmd_tracker_info(self->fd, self->id[0], &info);
+	EXPECT_EQ(SZ_64K, info.out_granule);
+	test_cmd_stop(self->fd);
+
+	/* As it would have been told before, if it had been known. */
+	test_cmd_range_add(self->fd, IOVA + 2 * SZ_64K, SZ_4K);
+	EXPECT_ERRNO(ENOSPC, _test_cmd_start_results(self->fd, 0, SZ_4K,
+						     &granule, &result, &nr));
+	EXPECT_EQ(-ENOSPC, result.error);
+	test_mock_state(self->mock[0], &state);
+	EXPECT_EQ(0, state.started);
+}
+
+TEST_F(start, granule_that_the_start_cannot_mean)
+{
+	static const __u64 bad[] = { SZ_1M, 1ULL << 40, 1ULL << 63,
+				     3 * SZ_64K, 1, SZ_4K };
+	struct mock_create create = { .pgsizes = SZ_4K | SZ_64K | SZ_2M };
+	struct mock_state state;
+	unsigned int i;
+
+	add_mock(&create, POLICY_FAIL);
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		test_mock_knob(self->mock[0], MOCK_KNOB_ONLY_GRANULE, bad[i]);
+		/* Finer than it was asked for, or none of its own. */
+		test_err_start(EIO, self->fd, 0, SZ_64K);
+		test_mock_state(self->mock[0], &state);
+		EXPECT_EQ(0, state.starts);
+	}
+	test_mock_knob(self->mock[0], MOCK_KNOB_ONLY_GRANULE, 0);
+	test_cmd_start(self->fd, SZ_64K);
+}
+
 TEST_F(start, results_in_the_order_of_list)
 {
 	static const __u64 granules[] = { SZ_64K, SZ_4K, SZ_2M };

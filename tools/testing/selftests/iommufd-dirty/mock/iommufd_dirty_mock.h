@@ -39,6 +39,10 @@ enum mock_knob {
 	 * update of the ranges, for a moment, beside those that it has.
 	 */
 	MOCK_KNOB_SLOTS,
+	/* A start with another granule than this one starts nothing and says
+	 * that this is the finest; 0 is never.
+	 */
+	MOCK_KNOB_ONLY_GRANULE,
 };
 
 enum mock_caps {

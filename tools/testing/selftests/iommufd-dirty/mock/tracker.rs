@@ -66,6 +66,7 @@ struct Knobs {
     fail: [u64; 4],
     error: Error,
     slots: u32,
+    only_granule: u64,
 }
 
 impl Knobs {
@@ -188,6 +189,7 @@ impl Tracker {
                         fail: [0; 4],
                         error: EIO,
                         slots: 0,
+                        only_granule: 0,
                     },
                     session: None,
                     starts: 0,
@@ -241,6 +243,7 @@ impl Tracker {
             bindings::MOCK_KNOB_SLOTS => {
                 knobs.slots = u16::try_from(value).map_err(|_| EINVAL)?.into();
             }
+            bindings::MOCK_KNOB_ONLY_GRANULE => knobs.only_granule = value,
             _ => return Err(EOPNOTSUPP),
         }
         Ok(())
@@ -302,7 +305,7 @@ impl Tracker {
         Ok(0)
     }
 
-    fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result {
+    fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result<Started> {
         let one = self.in_op.try_lock();
         promised(one.is_some())?;
         promised(granule.is_power_of_two() && granule & self.pgsizes != 0)?;
@@ -311,6 +314,10 @@ impl Tracker {
         let mut state = self.state.lock();
         promised(state.session.is_none())?;
         state.knobs.fails(Call::Start)?;
+        let only = state.knobs.only_granule;
+        if only != 0 && only != granule {
+            return Ok(Started::Coarser(only));
+        }
         let slots = take_slots(state.knobs.slots)?;
         state.session = Some(Session {
             granule,
@@ -321,7 +328,7 @@ impl Tracker {
             slots,
         });
         state.starts += 1;
-        Ok(())
+        Ok(Started::Tracking)
     }
 
     fn stop(&self) -> Result {
@@ -449,8 +456,7 @@ impl<const PEEK: bool, const UPDATE: bool> Operations for Ops<PEEK, UPDATE> {
     }
 
     fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result<Started> {
-        self.0.start(granule, ranges)?;
-        Ok(Started::Tracking)
+        self.0.start(granule, ranges)
     }
 
     fn stop(&self) -> Result {
