@@ -160,7 +160,8 @@ impl Mapped {
             }
             Words::Whole(indices) => {
                 for word in self.words().get(indices).unwrap_or_default() {
-                    fresh = fresh.saturating_add(set_word(word));
+                    // At most the bits of a page.
+                    fresh = fresh.wrapping_add(set_word(word));
                 }
             }
         });

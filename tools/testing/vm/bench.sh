@@ -7,10 +7,9 @@ kernel=${1:-fast}
 table=$REPO/tools/testing/selftests/iommufd-dirty/bench_table.sh
 ktap=$LOGS/bench-$kernel.ktap
 
-say "What is measured here takes some minutes; other work on this machine disturbs it."
 status=0
-"$VM/run.sh" --kernel "$kernel" --timeout 1200 --show bench |
-	sed -u -n -E 's/^# bench case=([^ ]*) method=([^ ]*) .*/  measured \1 \2/; /^#/!p; s/^  measured/&/p' ||
+"$VM/run.sh" --kernel "$kernel" --timeout 1800 --count --show bench |
+	sed -u -n -E 's/^# bench case=([^ ]*) method=([^ ]*) .*/  measured \1, \2/p; /^#/!p' ||
 	status=$?
 "$table" --json "$ktap" > "$OUT/bench.json"
 say ""

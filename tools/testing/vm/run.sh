@@ -11,10 +11,12 @@ stages() {
 usage() {
 	cat << END
 usage: run.sh [--kernel fast|debug|stock|kdir] [--timeout SECONDS] [--show] [--as-is]
-              STAGE...
+              [--count] STAGE...
 
   --show   print what the stage prints, without the lines that only run.sh reads
   --as-is  boot what is built; do not look whether something has to be built
+  --count  let an emulated processor's clock count instructions, one for a
+           nanosecond: measuring is exact then, whatever else the machine does
 
 A STAGE is one of: $(stages)
 END
@@ -30,7 +32,7 @@ SPLAT+='|rust_kernel: panicked|possible recursive locking|DEBUG_LOCKS_WARN_ON'
 
 # qemu ACCEL TIMEOUT COMMAND_LINE QEMU_ARGUMENT...
 qemu() {
-	local accel=$1 limit=$2 memory=2G command_line
+	local accel=$1 limit=$2 memory=2G processors=(-smp 2) command_line
 	command_line="console=ttyS0 panic=-1 oops=panic hugepages=80 kunit.autorun=1 vm.kernel=$kernel $3"
 	shift 3
 	if [ "$kernel" = debug ]; then
@@ -38,11 +40,15 @@ qemu() {
 		command_line+=" panic_on_warn=1"
 	fi
 	command_line+=$parameters
+	if $count && [ "$accel" != kvm ]; then
+		accel=tcg,thread=single
+		processors=(-smp 1 -icount "shift=0,sleep=off")
+	fi
 	# No LA57: identify_cpu() forgets for a moment that the CPU has it, and KASAN then
 	# takes any address for a wild one, if an interrupt comes just there.
 	# In the foreground: Ctrl-C and the terminal stay QEMU's.
 	in_root "$entry" timeout --foreground -k 5 "$limit" qemu-system-x86_64 -M q35 -accel "$accel" \
-		-cpu max,la57=off -smp 2 -m $memory -nodefaults -display none -no-reboot \
+		-cpu max,la57=off "${processors[@]}" -m $memory -nodefaults -display none -no-reboot \
 		-kernel /kernel/bzImage -initrd "/repo/build/$kernel/initramfs" \
 		-append "$command_line" "${devices[@]}" "$@"
 }
@@ -135,13 +141,14 @@ run_stage() {
 	fi
 }
 
-kernel=fast timeout=300 show=false build=true
+kernel=fast timeout=300 show=false build=true count=false
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) kernel=${2:?} && shift ;;
 	--timeout) timeout=${2:?} && shift ;;
 	--show) show=true ;;
 	--as-is) build=false ;;
+	--count) count=true ;;
 	--help | -h) usage 0 ;;
 	-*) usage 2 >&2 ;;
 	*) break ;;

@@ -15,7 +15,7 @@
 
 #include "members.h"
 
-#define SZ_1T (1ULL << 40)
+#define SZ_1T (1024 * SZ_1G)
 
 #define BENCH_REPS_MAX 51
 
@@ -121,8 +121,9 @@ static inline void bench_report(const char *name, const struct bench *bench,
 
 	for (i = 0; i < reps; i++)
 		values[i] = bench->ns[i];
-	printf("# bench case=%s method=%s ns=%.0f reps=%u calls=%llu user_bytes=%llu pinned=%llu kernel_bytes=%llu",
-	       name, bench->method, bench_median(values, reps), reps,
+	printf("# bench case=%s method=%s ns=%.0f reps=%u", name, bench->method,
+	       bench_median(values, reps), reps);
+	printf(" calls=%llu user_bytes=%llu pinned=%llu kernel_bytes=%llu",
 	       bench->count.calls, bench->count.user_bytes,
 	       bench->count.pinned, bench->count.kernel_bytes);
 	if (ours) {

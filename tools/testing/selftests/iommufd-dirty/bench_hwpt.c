@@ -108,8 +108,8 @@ FIXTURE_TEARDOWN(bench_hwpt)
 }
 
 /* Each writes @percent of its IOPTEs, others than its neighbours do. */
-static void choose(FIXTURE_DATA(bench_hwpt) *self,
-		   const FIXTURE_VARIANT(bench_hwpt) *variant,
+static void choose(struct _test_data_bench_hwpt *self,
+		   const struct _fixture_variant_bench_hwpt *variant,
 		   unsigned int percent)
 {
 	__u64 unit = variant->huge ? MOCK_HUGE_PAGE_SIZE / SZ_4K : 1;
@@ -130,8 +130,8 @@ static void choose(FIXTURE_DATA(bench_hwpt) *self,
 }
 
 static void let_write(struct __test_metadata *_metadata,
-		      FIXTURE_DATA(bench_hwpt) *self,
-		      const FIXTURE_VARIANT(bench_hwpt) *variant,
+		      struct _test_data_bench_hwpt *self,
+		      const struct _fixture_variant_bench_hwpt *variant,
 		      unsigned int percent)
 {
 	unsigned int i;
@@ -156,8 +156,8 @@ static void let_write(struct __test_metadata *_metadata,
 }
 
 static void merged(struct __test_metadata *_metadata,
-		   FIXTURE_DATA(bench_hwpt) *self,
-		   const FIXTURE_VARIANT(bench_hwpt) *variant,
+		   struct _test_data_bench_hwpt *self,
+		   const struct _fixture_variant_bench_hwpt *variant,
 		   unsigned int percent, struct bench *bench, unsigned int rep)
 {
 	struct bench_count count = {
@@ -181,8 +181,8 @@ static void merged(struct __test_metadata *_metadata,
 }
 
 static void track(struct __test_metadata *_metadata,
-		  FIXTURE_DATA(bench_hwpt) *self,
-		  const FIXTURE_VARIANT(bench_hwpt) *variant, __u32 flags)
+		  struct _test_data_bench_hwpt *self,
+		  const struct _fixture_variant_bench_hwpt *variant, __u32 flags)
 {
 	unsigned int i;
 
@@ -200,8 +200,8 @@ static void track(struct __test_metadata *_metadata,
 
 /* Upstream's loop: into the first bitmap, or into all and ORed. */
 static void loop(struct __test_metadata *_metadata,
-		 FIXTURE_DATA(bench_hwpt) *self,
-		 const FIXTURE_VARIANT(bench_hwpt) *variant,
+		 struct _test_data_bench_hwpt *self,
+		 const struct _fixture_variant_bench_hwpt *variant,
 		 unsigned int percent, bool shared, struct bench *bench,
 		 unsigned int rep)
 {

@@ -6,7 +6,7 @@
 #include "bench.h"
 
 #define REPS 11
-#define BASE (1ULL << 32)
+#define BASE (4 * SZ_1G)
 #define PAGES (SZ_1T / SZ_4K)
 #define BYTES (PAGES / 8)
 #define DIRTY 1000
@@ -43,7 +43,7 @@ FIXTURE_TEARDOWN(bench_sparse)
 }
 
 /* @nr pages, one somewhere in each part of as many, and no two side by side. */
-static void choose(FIXTURE_DATA(bench_sparse) *self, unsigned int nr)
+static void choose(struct _test_data_bench_sparse *self, unsigned int nr)
 {
 	__u64 seed = 0x1234567;
 	unsigned int i;
@@ -55,7 +55,7 @@ static void choose(FIXTURE_DATA(bench_sparse) *self, unsigned int nr)
 }
 
 static void let_write(struct __test_metadata *_metadata,
-		      FIXTURE_DATA(bench_sparse) *self)
+		      struct _test_data_bench_sparse *self)
 {
 	unsigned int i;
 
@@ -67,7 +67,7 @@ static void let_write(struct __test_metadata *_metadata,
 
 /* All the extents, with one call; @flags may be COUNT_ONLY instead. */
 static void extents(struct __test_metadata *_metadata,
-		    FIXTURE_DATA(bench_sparse) *self, __u32 flags,
+		    struct _test_data_bench_sparse *self, __u32 flags,
 		    struct bench_count *count)
 {
 	struct iommufd_dirty_bitmap range = { .iova = BASE, .length = SZ_1T };
@@ -93,7 +93,7 @@ static void extents(struct __test_metadata *_metadata,
 
 /* Finds what is set, and leaves the bitmap clean for the next round. */
 static void bitmap_and_scan(struct __test_metadata *_metadata,
-			    FIXTURE_DATA(bench_sparse) *self, __u32 flags,
+			    struct _test_data_bench_sparse *self, __u32 flags,
 			    struct bench_count *count)
 {
 	__u64 word, bits;
@@ -118,11 +118,11 @@ static void bitmap_and_scan(struct __test_metadata *_metadata,
 }
 
 typedef void (*method_fn)(struct __test_metadata *_metadata,
-			  FIXTURE_DATA(bench_sparse) *self, __u32 flags,
+			  struct _test_data_bench_sparse *self, __u32 flags,
 			  struct bench_count *count);
 
 static void measure(struct __test_metadata *_metadata,
-		    FIXTURE_DATA(bench_sparse) *self, method_fn method,
+		    struct _test_data_bench_sparse *self, method_fn method,
 		    __u32 flags, struct bench *bench, unsigned int rep)
 {
 	struct bench_count count = { .calls = 1 };

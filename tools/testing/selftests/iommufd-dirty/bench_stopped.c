@@ -55,14 +55,14 @@ FIXTURE_TEARDOWN(bench_stopped)
 }
 
 static void map(struct __test_metadata *_metadata,
-		FIXTURE_DATA(bench_stopped) *self)
+		struct _test_data_bench_stopped *self)
 {
 	ASSERT_EQ(0, _iommu_ioas_map(self->iommu, self->ioas_id, self->memory,
 				     LENGTH, MEMBERS_BASE));
 }
 
 static void unmap(struct __test_metadata *_metadata,
-		  FIXTURE_DATA(bench_stopped) *self)
+		  struct _test_data_bench_stopped *self)
 {
 	ASSERT_EQ(0, _iommu_ioas_unmap(self->iommu, self->ioas_id, MEMBERS_BASE,
 				       LENGTH));
@@ -70,7 +70,7 @@ static void unmap(struct __test_metadata *_metadata,
 
 /* Pins all of it for writing, and unpins it. */
 static void pin(struct __test_metadata *_metadata,
-		FIXTURE_DATA(bench_stopped) *self)
+		struct _test_data_bench_stopped *self)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -96,9 +96,9 @@ static void pin(struct __test_metadata *_metadata,
 }
 
 static __u64 timed(struct __test_metadata *_metadata,
-		   FIXTURE_DATA(bench_stopped) *self,
+		   struct _test_data_bench_stopped *self,
 		   void (*f)(struct __test_metadata *_metadata,
-			     FIXTURE_DATA(bench_stopped) *self))
+			     struct _test_data_bench_stopped *self))
 {
 	__u64 begin = bench_now();
 
@@ -126,6 +126,8 @@ TEST_F_TIMEOUT(bench_stopped, hwpt, 120)
 		}
 	}
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		bench[i][0].count.calls = 1;
+		bench[i][1].count.calls = 1;
 		bench[i][0].method = "no-tracker";
 		bench[i][1].method = "stopped";
 		bench_report(names[i], &bench[i][1], NULL, 0, REPS);

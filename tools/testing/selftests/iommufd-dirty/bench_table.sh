@@ -71,7 +71,7 @@ function table(	n, fmt) {
 	print "    given to the kernel to write; pages pinned; bytes of bitmap held in the kernel"
 	printf "machine: %s, %s CPUs, Linux %s\n", model, cpus, kernel
 	if (tcg)
-		print "An emulated processor: compare times with each other only."
+		print "An emulated processor, whose clock counts instructions: times are ratios only."
 }
 
 function json(	n, k, sep, line) {

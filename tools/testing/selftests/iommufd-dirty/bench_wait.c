@@ -45,7 +45,7 @@ FIXTURE_TEARDOWN(bench_wait)
 
 /* One READ of tracker @id, or of all of them, or of each of the first @nr. */
 static void read_in_turn(struct __test_metadata *_metadata,
-			 FIXTURE_DATA(bench_wait) *self, unsigned int nr,
+			 struct _test_data_bench_wait *self, unsigned int nr,
 			 bool merged, struct bench *bench, unsigned int rep)
 {
 	unsigned int i, calls = merged ? 1 : nr;
