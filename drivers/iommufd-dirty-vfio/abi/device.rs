@@ -6,7 +6,10 @@
 
 use super::bindings;
 use core::ptr::NonNull;
-use kernel::prelude::*;
+use kernel::{
+    ffi::c_void,
+    prelude::*, //
+};
 
 /// A VFIO device that is open.
 ///
@@ -53,4 +56,14 @@ impl Device {
         // SAFETY: By the type invariants.
         unsafe { bindings::iommufd_dirty_vfio_emulated(self.as_raw()) }
     }
+}
+
+/// For a function that tells what it found one by one.
+///
+/// # Safety
+///
+/// `sink` must be the sink of the op that is being called.
+pub(super) unsafe extern "C" fn record(sink: *mut c_void, iova: usize, length: usize) {
+    // SAFETY: By the safety requirements.
+    unsafe { bindings::iommufd_dirty_sink_record(sink.cast(), iova as u64, length as u64) }
 }

@@ -6,10 +6,12 @@
 
 use super::{
     bindings,
-    device::Device,
+    device::{
+        record,
+        Device, //
+    },
     provider::Sink, //
 };
-use core::ffi::c_void;
 use kernel::{
     error::to_result,
     prelude::*, //
@@ -75,12 +77,4 @@ impl Device {
             )
         })
     }
-}
-
-/// # Safety
-///
-/// `sink` must be the sink of the op that is being called.
-unsafe extern "C" fn record(sink: *mut c_void, iova: usize, length: usize) {
-    // SAFETY: By the safety requirements.
-    unsafe { bindings::iommufd_dirty_sink_record(sink.cast(), iova as u64, length as u64) }
 }

@@ -6,12 +6,14 @@
 
 use super::{
     bindings,
-    device::Device,
+    device::{
+        record,
+        Device, //
+    },
     provider::Sink, //
 };
 use kernel::{
     error::to_result,
-    ffi::c_void,
     prelude::*,
     types::Opaque, //
 };
@@ -110,12 +112,4 @@ impl Device {
             )
         })
     }
-}
-
-/// # Safety
-///
-/// `sink` must be the sink of the op that is being called.
-unsafe extern "C" fn record(sink: *mut c_void, iova: usize, length: usize) {
-    // SAFETY: By the safety requirements.
-    unsafe { bindings::iommufd_dirty_sink_record(sink.cast(), iova as u64, length as u64) }
 }
