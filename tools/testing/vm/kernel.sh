@@ -43,9 +43,10 @@ make_source() {
 	done
 }
 
-# The newest finished build that differs in little: an older one of the same
-# name; and fast and stock differ in the patches only. A build goes on from a copy
-# of it. What is patched in one of the two must look newer than its objects.
+# The newest finished build that differs in little: an older one of the same name;
+# or else, as fast and stock differ in the patches only, one of the other. A build
+# goes on from a copy of it. What is patched in one of the two must look newer than
+# its objects, unless it is the same in both.
 find_seed() {
 	local like entries
 	case $name in
@@ -53,8 +54,10 @@ find_seed() {
 	stock) like=fast ;;
 	*) like=$name ;;
 	esac
-	entries=$(ls -dt "$CACHE/kernel-$name"-???????????????? \
-		"$CACHE/kernel-$like"-???????????????? 2> /dev/null | head -n 1)
+	entries=$({
+		ls -dt "$CACHE/kernel-$name"-????????????????
+		ls -dt "$CACHE/kernel-$like"-????????????????
+	} 2> /dev/null | head -n 1)
 	if [ -n "$entries" ] && cmp -s "$entries/versions" "$ROOT/versions"; then
 		printf '%s' "$entries"
 	fi
@@ -68,6 +71,9 @@ plant() {
 		if [ -f "$part/src/$file" ]; then
 			cp --preserve=mode "$part/src/$file" "$part/src/$file.new"
 			mv "$part/src/$file.new" "$part/src/$file"
+			if cmp -s "$seed/src/$file" "$part/src/$file"; then
+				touch -r "$seed/src/$file" "$part/src/$file"
+			fi
 		fi
 	done
 }
