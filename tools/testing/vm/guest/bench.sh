@@ -8,4 +8,8 @@ echo "# bench-machine $(nproc) $(uname -r) $(sed -n 's/^model name[[:space:]]*: 
 run bench_hwpt
 run bench_wait
 run bench_sparse
+if modprobe -q iommufd-dirty-emulated nr=8; then
+	check "the module for VFIO devices loads" modprobe iommufd-dirty-vfio
+	run bench_software
+fi
 run bench_stopped
