@@ -28,6 +28,7 @@
 #define DMA_HUGE_OFFSET (3 * SZ_2M)
 #define DMA_BUFFER_SIZE (DMA_HUGE_OFFSET + DMA_HUGE_SIZE)
 
+/* Without DMA_ROUNDS in the environment. */
 #define DMA_ROUNDS 1000
 
 /**
@@ -269,10 +270,12 @@ typedef void (*dma_reader)(struct __test_metadata *_metadata, struct dma *dma,
 static inline void __dma_rounds(struct __test_metadata *_metadata,
 				struct dma *dma, dma_reader reader)
 {
+	const char *rounds = getenv("DMA_ROUNDS");
+	unsigned int nr = rounds ? atoi(rounds) : DMA_ROUNDS;
 	unsigned int round, i;
 	__u64 pages, at;
 
-	for (round = 0; round < DMA_ROUNDS; round++) {
+	for (round = 0; round < nr; round++) {
 		for (i = next_random(&dma->seed) % 6; i < 6; i++)
 			dma_write_some(dma);
 		for (i = next_random(&dma->seed) % 2; i < 2; i++) {
