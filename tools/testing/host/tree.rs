@@ -5,6 +5,7 @@
 use crate::common::cases;
 use iommufd_dirty_logic::{
     cells::{
+        in_the_middle,
         looks,
         Box, //
     },
@@ -18,7 +19,9 @@ use iommufd_dirty_logic::{
 };
 use proptest::prelude::*;
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
+    rc::Rc,
     sync::{
         atomic::{
             AtomicBool,
@@ -266,6 +269,58 @@ fn marks_and_reads_race() {
     });
     read();
     assert!(found.lock().unwrap().iter().all(|times| *times == 1));
+}
+
+/// Whatever a mark and a read find each other at: a page is read that is marked in the middle of a
+/// read, or read in the middle of being marked, then or the next time.
+#[test]
+fn a_mark_and_a_read_at_once() {
+    const PAGE: u64 = 5000;
+    // What is dirty before: nothing, the page, one of its word, leaf and node, one far away.
+    for before in [
+        None,
+        Some(0),
+        Some(1),
+        Some(100),
+        Some(10_000),
+        Some(1 << 30),
+    ] {
+        for mark_in_read in [false, true] {
+            for at in 0.. {
+                let tree = Rc::new(Tree::new());
+                let found = Rc::new(RefCell::new(BTreeSet::new()));
+                if let Some(more) = before {
+                    tree.mark(PAGE + more, PAGE + more, &Left::plenty());
+                }
+                let mark = {
+                    let tree = tree.clone();
+                    move || tree.mark(PAGE, PAGE, &Left::plenty())
+                };
+                let read = {
+                    let (tree, found) = (tree.clone(), found.clone());
+                    move || {
+                        found
+                            .borrow_mut()
+                            .extend(pages(&tree, 0, LAST_PAGE, Then::Clear))
+                    }
+                };
+                let met = if mark_in_read {
+                    in_the_middle(at, mark, read.clone())
+                } else {
+                    in_the_middle(at, read.clone(), mark)
+                };
+                if !met {
+                    assert!(at > 0);
+                    break;
+                }
+                read();
+                assert!(
+                    found.borrow().contains(&PAGE),
+                    "{before:?}, at {at}, a mark in a read: {mark_in_read}"
+                );
+            }
+        }
+    }
 }
 
 proptest! {
