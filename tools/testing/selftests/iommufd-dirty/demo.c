@@ -172,9 +172,9 @@ static void make_sources(void)
 	}
 	promise(right,
 		"all are bound: two IOMMU domains, a device and software");
-	printf("\n  They reach the same 16 MiB of memory. A is a PCI device with a DMA engine, and\n"
-	       "  QEMU's VT-d sets its dirty bits. D has no hardware: the kernel writes for it. B\n"
-	       "  and C are mocks of an IOMMU with large pages and of a device that has a log.\n");
+	printf("\n  They reach the same 16 MiB of memory. A: a PCI device with a DMA engine, and\n"
+	       "  QEMU's VT-d sets its dirty bits. D has no hardware: the kernel writes for it.\n"
+	       "  B and C: mocks of an IOMMU with large pages, and of a device that has a log.\n");
 }
 
 static void negotiate(void)

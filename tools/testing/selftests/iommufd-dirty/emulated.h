@@ -48,9 +48,7 @@ static inline int load_emulated(const char *params)
 /* busybox' modinfo succeeds whatever it is asked for. */
 static inline bool have_emulated(void)
 {
-	return !system("test -d /sys/module/iommufd_dirty_vfio || "
-		       "find /lib/modules/$(uname -r)/ -name 'iommufd-dirty-vfio.ko*' | "
-		       "grep -q .");
+	return !system("find /lib/modules -name 'iommufd-dirty-vfio.ko*' | grep -q .");
 }
 
 /* Emulated device @n, or -1. */

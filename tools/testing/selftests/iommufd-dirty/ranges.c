@@ -29,9 +29,11 @@ FIXTURE_VARIANT_ADD(ranges, update) { .caps = MOCK_CAP_UPDATE_RANGES };
 FIXTURE_VARIANT_ADD(ranges, second_slot) {
 	.caps = MOCK_CAP_UPDATE_RANGES, .slots = 2,
 };
+
 FIXTURE_VARIANT_ADD(ranges, no_second_slot) {
 	.caps = MOCK_CAP_UPDATE_RANGES, .slots = 3, .restarts = true,
 };
+
 /* One that knows of no such thing. */
 FIXTURE_VARIANT_ADD(ranges, restart) { .restarts = true };
 

@@ -11,8 +11,8 @@
 #define SIZE MEMBERS_SIZE
 
 /* Bits of the model's cells: who wrote. That of an HWPT is the first member's. */
-#define LOGS (1U << 14)
-#define IOMMU 1U
+#define LOGS 0x4000
+#define IOMMU 0x1
 
 /**
  * struct vm - An I/O address space with memory, and a context for it
