@@ -81,8 +81,8 @@ table() {
 			skipped += $5
 		}
 		END {
-			printf "%d passed, %d failed%s\n", passed, failed,
-				skipped ? ", " skipped " skipped" : ""
+			printf "%d skipped\n", skipped
+			printf "%d passed, %d failed\n", passed, failed
 			exit failed != 0
 		}'
 }
