@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a function says that it can do: as little as mlx5_core and mlx5-vfio-pci ask for.
+//!
+//! No Ethernet, no RoCE: the port is InfiniBand, because that is type 0 and asks for least.
+
+use std::collections::BTreeMap;
+
+use crate::bits;
+use crate::bits::Field;
+use crate::ifc::cmd_hca_cap;
+
+/// `enum mlx5_cap_type` of include/linux/mlx5/device.h
+pub const GENERAL: u16 = 0x0;
+
+/// Of each type, in bytes.
+const SIZE: usize = 4096;
+
+/// The sizes of 2^n of what can be created.
+pub const LOG_MAX_EQ: u32 = 6;
+
+/// Two sets of capabilities by type: the most that there is, and what the driver chose.
+#[derive(Clone, Debug)]
+pub struct Caps {
+    max: BTreeMap<u16, Vec<u8>>,
+    current: BTreeMap<u16, Vec<u8>>,
+}
+
+fn page(fields: &[(Field, u64)]) -> Vec<u8> {
+    let mut page = vec![0; SIZE];
+    for (field, value) in fields {
+        bits::set(&mut page, *field, *value);
+    }
+    page
+}
+
+fn general(number: u16, is_pf: bool) -> Vec<u8> {
+    use cmd_hca_cap::*;
+    page(&[
+        (vhca_id, number.into()),
+        (log_max_eq, LOG_MAX_EQ.into()),
+        (log_max_eq_sz, 12),
+        (max_num_eqs, 1 << LOG_MAX_EQ),
+        (log_max_qp, 18),
+        (log_max_qp_sz, 15),
+        (log_max_cq, 18),
+        (log_max_cq_sz, 20),
+        (log_max_mkey, 18),
+        (log_max_pd, 18),
+        (log_max_msg, 30),
+        // 128 keys.
+        (pkey_table_size, 0),
+        (vport_group_manager, is_pf.into()),
+        (num_ports, 1),
+        (cqe_version, 1),
+        (rc, 1),
+        (driver_version, 1),
+        (log_pg_sz, 12),
+        (log_bf_reg_size, 9),
+        (device_frequency_mhz, 1000),
+        (device_frequency_khz, 1_000_000),
+    ])
+}
+
+impl Caps {
+    /// Those of a function.
+    pub fn new(vhca_id: u16, is_pf: bool) -> Self {
+        let max = BTreeMap::from([(GENERAL, general(vhca_id, is_pf))]);
+        Self {
+            current: max.clone(),
+            max,
+        }
+    }
+
+    /// One type; `None` if there is no such.
+    pub fn query(&self, kind: u16, current: bool) -> Option<&[u8]> {
+        let set = if current { &self.current } else { &self.max };
+        set.get(&kind).map(Vec::as_slice)
+    }
+
+    /// The driver's choice; `None` if there is no such type.
+    pub fn set(&mut self, kind: u16, bytes: &[u8]) -> Option<()> {
+        let current = self.current.get_mut(&kind)?;
+        for (to, from) in current.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        Some(())
+    }
+
+    /// Whether the mailboxes have signatures.
+    pub fn checksums(&self) -> bool {
+        self.query(GENERAL, true)
+            .is_some_and(|page| bits::get(page, cmd_hca_cap::cmdif_checksum) != 0)
+    }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The layouts of the firmware's commands, by the names of C header include/linux/mlx5/mlx5_ifc.h.
+//!
+//! Only what the model uses. tests/ifc.rs has a C compiler compare every line with the header.
+
+#![allow(non_upper_case_globals, non_snake_case)]
+
+use crate::bits::Field;
+
+/// A field for the test: its structure, its name, and where it is.
+pub type Row = (&'static str, &'static str, Field);
+
+/// `structure [size in bits] { field: bit offset, bits; }`: a module for each, with its SIZE in
+/// bytes. An array at the end, whose length the command tells, has 0 bits.
+macro_rules! layouts {
+    ($($structure:ident [$size:literal] { $($field:ident: $at:literal, $width:literal;)* })*) => {
+        $(
+            #[doc = concat!("struct mlx5_ifc_", stringify!($structure), "_bits")]
+            pub mod $structure {
+                #![allow(missing_docs, unused_imports)]
+                use super::Field;
+                pub const SIZE: usize = $size / 8;
+                $(pub const $field: Field = Field { at: $at, width: $width };)*
+            }
+        )*
+        /// All fields, for the test.
+        pub const FIELDS: &[Row] = &[$($((
+            stringify!($structure),
+            stringify!($field),
+            Field { at: $at, width: $width },
+        ),)*)*];
+        /// The size of each structure in bits, for the test.
+        pub const SIZES: &[(&str, usize)] = &[$((stringify!($structure), $size),)*];
+    };
+}
+
+macro_rules! numbers {
+    ($($name:ident = $value:literal;)*) => {
+        $(#[allow(missing_docs)] pub const $name: u64 = $value;)*
+        /// All numbers, for the test.
+        pub const NUMBERS: &[(&str, u64)] = &[$((stringify!($name), $value),)*];
+    };
+}
+
+numbers! {
+    MLX5_CMD_OP_QUERY_HCA_CAP = 0x100;
+    MLX5_CMD_OP_QUERY_ADAPTER = 0x101;
+    MLX5_CMD_OP_INIT_HCA = 0x102;
+    MLX5_CMD_OP_TEARDOWN_HCA = 0x103;
+    MLX5_CMD_OP_ENABLE_HCA = 0x104;
+    MLX5_CMD_OP_DISABLE_HCA = 0x105;
+    MLX5_CMD_OP_QUERY_PAGES = 0x107;
+    MLX5_CMD_OP_MANAGE_PAGES = 0x108;
+    MLX5_CMD_OP_SET_HCA_CAP = 0x109;
+    MLX5_CMD_OP_QUERY_ISSI = 0x10a;
+    MLX5_CMD_OP_SET_ISSI = 0x10b;
+    MLX5_CMD_OP_SET_DRIVER_VERSION = 0x10d;
+    MLX5_CMD_OP_CREATE_EQ = 0x301;
+    MLX5_CMD_OP_DESTROY_EQ = 0x302;
+    MLX5_CMD_OP_ALLOC_UAR = 0x802;
+    MLX5_CMD_OP_DEALLOC_UAR = 0x803;
+    MLX5_CMD_OP_ACCESS_REG = 0x805;
+    MLX5_EVENT_TYPE_CODING_COMMAND_INTERFACE_COMPLETION = 0xa;
+    MLX5_EVENT_TYPE_CODING_PAGE_REQUEST = 0xb;
+}
+
+layouts! {
+    query_issi_in [0x80] { opcode: 0x0, 0x10; op_mod: 0x30, 0x10; }
+    enable_hca_out [0x60] { status: 0x0, 0x8; syndrome: 0x20, 0x20; }
+    enable_hca_in [0x80] { function_id_type: 0x43, 1; function_id: 0x50, 0x10; }
+    disable_hca_in [0x80] { function_id_type: 0x43, 1; function_id: 0x50, 0x10; }
+    init_hca_in [0x100] { sw_vhca_id: 0x62, 0xe; }
+    teardown_hca_in [0x80] { profile: 0x50, 0x10; }
+    set_driver_version_in [0x280] { driver_version: 0x80, 0x200; }
+
+    query_issi_out [0x380] { current_issi: 0x50, 0x10; supported_issi_dw0: 0x360, 0x20; }
+    set_issi_in [0x80] { current_issi: 0x50, 0x10; }
+
+    query_adapter_out [0x880] { query_adapter_struct: 0x80, 0x800; }
+    query_adapter_param_block [0x800] {
+        ieee_vendor_id: 0xc8, 0x18; vsd_vendor_id: 0xf0, 0x10; vsd_contd_psid: 0x780, 0x80;
+    }
+
+    query_pages_in [0x80] { op_mod: 0x30, 0x10; function_id: 0x50, 0x10; }
+    query_pages_out [0x80] { function_id: 0x50, 0x10; num_pages: 0x60, 0x20; }
+    manage_pages_in [0x80] {
+        op_mod: 0x30, 0x10; function_id: 0x50, 0x10; input_num_entries: 0x60, 0x20; pas: 0x80, 0;
+    }
+    manage_pages_out [0x80] { output_num_entries: 0x40, 0x20; pas: 0x80, 0; }
+
+    query_hca_cap_in [0x80] {
+        op_mod: 0x30, 0x10; other_function: 0x40, 1; function_id_type: 0x43, 1;
+        function_id: 0x50, 0x10;
+    }
+    query_hca_cap_out [0x8080] { capability: 0x80, 0x8000; }
+    set_hca_cap_in [0x8080] {
+        op_mod: 0x30, 0x10; other_function: 0x40, 1; function_id: 0x50, 0x10;
+        capability: 0x80, 0x8000;
+    }
+    cmd_hca_cap [0x800] {
+        hca_cap_2: 0x20, 1;
+        vhca_id: 0x30, 0x10;
+        log_max_qp_sz: 0x88, 0x8;
+        log_max_qp: 0x9b, 0x5;
+        log_max_cq_sz: 0xc8, 0x8;
+        log_max_cq: 0xdb, 0x5;
+        log_max_eq_sz: 0xe0, 0x8;
+        log_max_mkey: 0xea, 0x6;
+        log_max_eq: 0xfc, 0x4;
+        pkey_table_size: 0x190, 0x10;
+        vport_group_manager: 0x1a0, 1;
+        port_type: 0x1b6, 0x2;
+        num_ports: 0x1b8, 0x8;
+        log_max_msg: 0x1c3, 0x5;
+        cqe_version: 0x1fc, 0x4;
+        cmdif_checksum: 0x210, 0x2;
+        rc: 0x23f, 1;
+        log_pg_sz: 0x258, 0x8;
+        driver_version: 0x261, 1;
+        log_bf_reg_size: 0x26b, 0x5;
+        log_max_pd: 0x32b, 0x5;
+        max_num_eqs: 0x470, 0x10;
+        log_uar_page_sz: 0x490, 0x10;
+        device_frequency_mhz: 0x4c0, 0x20;
+        device_frequency_khz: 0x4e0, 0x20;
+    }
+
+    access_register_in [0x80] {
+        op_mod: 0x30, 0x10; register_id: 0x50, 0x10; argument: 0x60, 0x20; register_data: 0x80, 0;
+    }
+    access_register_out [0x80] { register_data: 0x80, 0; }
+
+    create_eq_in [0x880] {
+        eq_context_entry: 0x80, 0x200; event_bitmask: 0x2c0, 0x100; pas: 0x880, 0;
+    }
+    create_eq_out [0x80] { eq_number: 0x58, 0x8; }
+    destroy_eq_in [0x80] { eq_number: 0x58, 0x8; }
+    eqc [0x200] {
+        log_eq_size: 0x63, 0x5; uar_page: 0x68, 0x18; intr: 0xb4, 0xc; log_page_size: 0xc3, 0x5;
+    }
+
+    alloc_uar_out [0x80] { uar: 0x48, 0x18; }
+    dealloc_uar_in [0x80] { uar: 0x48, 0x18; }
+}

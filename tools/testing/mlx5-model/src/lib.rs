@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A model of a ConnectX: the PCI function, the firmware's commands and queues, as far as mlx5_core
+//! and the page tracker of mlx5-vfio-pci need them. See README.md.
+
+pub mod abi;
+pub mod bar;
+pub mod bits;
+pub mod caps;
+pub mod cmd;
+pub mod cmdq;
+pub mod device;
+pub mod eq;
+pub mod ids;
+pub mod ifc;
+pub mod irq;
+pub mod memory;
+pub mod pci;
+pub mod queue;
+pub mod vfio_user;
+pub mod vsc;

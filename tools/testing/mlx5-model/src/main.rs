@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! mlx5-model DIRECTORY VFS: one PF and VFS VFs, each behind a socket in DIRECTORY.
+
+use std::env;
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread;
+
+use mlx5_model::device::Device;
+use mlx5_model::vfio_user::Server;
+
+/// A function number has three bits, and the PF has one of the eight.
+const MAX_VFS: u16 = 7;
+
+fn arguments() -> Option<(PathBuf, u16)> {
+    let mut arguments = env::args_os().skip(1);
+    let directory = arguments.next()?.into();
+    let vfs = arguments.next()?.to_str()?.parse().ok()?;
+    (vfs <= MAX_VFS && arguments.next().is_none()).then_some((directory, vfs))
+}
+
+fn listen(directory: &Path, vfs: u16) -> io::Result<()> {
+    let device = Arc::new(Mutex::new(Device::new(vfs)));
+    let mut threads = Vec::new();
+    for function in 0..=usize::from(vfs) {
+        let name = match function {
+            0 => "pf.sock".to_string(),
+            vf => format!("vf{vf}.sock"),
+        };
+        let listener = UnixListener::bind(directory.join(&name))?;
+        let device = Arc::clone(&device);
+        threads.push(thread::spawn(move || loop {
+            let served = listener
+                .accept()
+                .and_then(|(socket, _)| Server::new(&device, function).serve(socket));
+            if let Err(error) = served {
+                eprintln!("{name}: {error}");
+            }
+        }));
+    }
+    for thread in threads {
+        let _ = thread.join();
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let Some((directory, vfs)) = arguments() else {
+        eprintln!("usage: mlx5-model DIRECTORY VFS (0 to {MAX_VFS})");
+        return ExitCode::from(2);
+    };
+    match listen(&directory, vfs) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mlx5-model: {}: {error}", directory.display());
+            ExitCode::FAILURE
+        }
+    }
+}
