@@ -5,6 +5,9 @@
 //! C header: include/linux/mlx5/device.h, `struct mlx5_init_seg`. All registers are big-endian.
 
 use crate::device::Device;
+use crate::device::PF;
+use crate::dma;
+use crate::rdma;
 
 /// The size of the BAR.
 pub const SIZE: u64 = 0x10_0000;
@@ -19,6 +22,8 @@ pub const UAR_SIZE: u64 = 0x1000;
 pub const UAR_FIRST: u32 = 0x10;
 /// Behind the last UAR.
 pub const UAR_END: u32 = 0xff;
+/// The last page: a VF's engine for tests.
+pub const ENGINE: u64 = SIZE - 0x1000;
 
 const FW_REV: u64 = 0x00;
 const CMDIF_REV_FW_SUB: u64 = 0x04;
@@ -37,6 +42,10 @@ const HEALTH_COUNTER: u64 = 0x1010;
 const EQ_ARM: u64 = 0x40;
 const EQ_UPDATE: u64 = 0x48;
 
+/// In a UAR: arms a CQ; the second word says which.
+const CQ_ARM: u64 = 0x20;
+const CQ_ARM_CQN: u64 = 0x24;
+
 /// 28.40.1000
 const FW_MAJOR: u32 = 28;
 const FW_MINOR: u32 = 40;
@@ -48,6 +57,8 @@ const CMDIF_REV: u32 = 5;
 pub struct InitSegment {
     /// The health buffer's syndrome: 0 is healthy.
     pub syndrome: u8,
+    /// The first word of a CQ's doorbell.
+    cq_arm: u32,
 }
 
 fn register(device: &Device, function: usize, offset: u64) -> u32 {
@@ -70,6 +81,7 @@ fn register(device: &Device, function: usize, offset: u64) -> u32 {
         INTERNAL_TIMER_L => elapsed.as_nanos() as u32,
         // The driver looks every two seconds whether it moves.
         HEALTH_COUNTER => (elapsed.as_millis() / 10) as u32,
+        ENGINE.. if function != PF => f.engine.read(offset - ENGINE),
         _ => 0,
     }
 }
@@ -113,10 +125,11 @@ fn write_word(device: &mut Device, function: usize, offset: u64, value: u32) {
         CMDQ_ADDR_H => f.cmdq.set_address_high(value),
         CMDQ_ADDR_L_SZ => f.cmdq.set_address_low(value),
         CMD_DBELL => crate::cmdq::doorbell(device, function, value),
+        ENGINE.. if function != PF => dma::write(device, function, offset - ENGINE, value),
         _ => {
             let uar = (offset / UAR_SIZE) as u32;
             // Only a UAR that was allocated has doorbells.
-            if f.uars.contains(uar) {
+            if f.objects.uars.contains(uar) {
                 doorbell(device, function, offset % UAR_SIZE, value);
             }
         }
@@ -129,8 +142,19 @@ fn doorbell(device: &mut Device, function: usize, offset: u64, value: u32) {
     };
     match offset {
         EQ_ARM | EQ_UPDATE => {
-            if let Some(eq) = f.eqs.get_mut(&((value >> 24) as u8)) {
+            if let Some(eq) = f.objects.eqs.get_mut(value >> 24) {
                 eq.doorbell(&mut f.irqs, value, offset == EQ_ARM);
+            }
+        }
+        CQ_ARM => f.init_segment.cq_arm = value,
+        CQ_ARM_CQN => {
+            let cqn = value & 0xff_ffff;
+            let Some(cq) = f.objects.cqs.get_mut(cqn) else {
+                return;
+            };
+            let eqn = cq.eqn;
+            if cq.arm(f.init_segment.cq_arm) {
+                rdma::completion_event(f, eqn, cqn);
             }
         }
         _ => {}

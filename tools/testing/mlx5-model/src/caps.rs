@@ -8,16 +8,32 @@ use std::collections::BTreeMap;
 
 use crate::bits;
 use crate::bits::Field;
+use crate::device::EVENT_OBJECT_CHANGE;
+use crate::ifc::adv_virtualization_cap;
 use crate::ifc::cmd_hca_cap;
+use crate::ifc::cmd_hca_cap_2;
+use crate::ifc::device_event_cap;
+use crate::tracker::limit;
 
 /// `enum mlx5_cap_type` of include/linux/mlx5/device.h
 pub const GENERAL: u16 = 0x0;
+const DEV_EVENT: u16 = 0x14;
+const GENERAL_2: u16 = 0x20;
+const ADV_VIRTUALIZATION: u16 = 0x26;
 
 /// Of each type, in bytes.
 const SIZE: usize = 4096;
 
-/// The sizes of 2^n of what can be created.
+/// Of what can be created there can be 2^n.
 pub const LOG_MAX_EQ: u32 = 6;
+/// As above.
+pub const LOG_MAX_PD: u32 = 12;
+/// As above.
+pub const LOG_MAX_MKEY: u32 = 16;
+/// As above.
+pub const LOG_MAX_CQ: u32 = 12;
+/// As above.
+pub const LOG_MAX_QP: u32 = 12;
 
 /// Two sets of capabilities by type: the most that there is, and what the driver chose.
 #[derive(Clone, Debug)]
@@ -41,12 +57,12 @@ fn general(number: u16, is_pf: bool) -> Vec<u8> {
         (log_max_eq, LOG_MAX_EQ.into()),
         (log_max_eq_sz, 12),
         (max_num_eqs, 1 << LOG_MAX_EQ),
-        (log_max_qp, 18),
+        (log_max_qp, LOG_MAX_QP.into()),
         (log_max_qp_sz, 15),
-        (log_max_cq, 18),
+        (log_max_cq, LOG_MAX_CQ.into()),
         (log_max_cq_sz, 20),
-        (log_max_mkey, 18),
-        (log_max_pd, 18),
+        (log_max_mkey, LOG_MAX_MKEY.into()),
+        (log_max_pd, LOG_MAX_PD.into()),
         (log_max_msg, 30),
         // 128 keys.
         (pkey_table_size, 0),
@@ -59,13 +75,56 @@ fn general(number: u16, is_pf: bool) -> Vec<u8> {
         (log_bf_reg_size, 9),
         (device_frequency_mhz, 1000),
         (device_frequency_khz, 1_000_000),
+        (hca_cap_2, 1),
+        (event_cap, is_pf.into()),
+        (migration, is_pf.into()),
+        (adv_virtualization, is_pf.into()),
     ])
+}
+
+fn general_2(is_pf: bool) -> Vec<u8> {
+    use cmd_hca_cap_2::*;
+    page(&[
+        (migratable, (!is_pf).into()),
+        (migration_multi_load, 1),
+        (migration_tracking_state, 1),
+    ])
+}
+
+fn adv_virtualization() -> Vec<u8> {
+    use adv_virtualization_cap::*;
+    page(&[
+        (pg_track_log_max_num, limit::LOG_MAX_NUM),
+        (pg_track_max_num_range, limit::MAX_RANGES),
+        (pg_track_log_min_addr_space, *limit::LOG_ADDR_SPACE.start()),
+        (pg_track_log_max_addr_space, *limit::LOG_ADDR_SPACE.end()),
+        (pg_track_log_min_msg_size, *limit::LOG_MSG_SIZE.start()),
+        (pg_track_log_max_msg_size, *limit::LOG_MSG_SIZE.end()),
+        (pg_track_log_min_page_size, *limit::LOG_PAGE_SIZE.start()),
+        (pg_track_log_max_page_size, *limit::LOG_PAGE_SIZE.end()),
+    ])
+}
+
+/// The events that a driver may ask for of its own accord.
+fn dev_event() -> Vec<u8> {
+    let word = Field {
+        at: device_event_cap::user_affiliated_events.at,
+        width: 64,
+    };
+    page(&[(word, 1 << EVENT_OBJECT_CHANGE)])
 }
 
 impl Caps {
     /// Those of a function.
     pub fn new(vhca_id: u16, is_pf: bool) -> Self {
-        let max = BTreeMap::from([(GENERAL, general(vhca_id, is_pf))]);
+        let mut max = BTreeMap::from([
+            (GENERAL, general(vhca_id, is_pf)),
+            (GENERAL_2, general_2(is_pf)),
+        ]);
+        if is_pf {
+            max.insert(DEV_EVENT, dev_event());
+            max.insert(ADV_VIRTUALIZATION, adv_virtualization());
+        }
         Self {
             current: max.clone(),
             max,

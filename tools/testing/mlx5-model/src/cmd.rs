@@ -12,9 +12,14 @@ use crate::ifc::enable_hca_out;
 use crate::ifc::query_issi_in;
 
 mod access_reg;
+mod cq;
 mod eq;
 mod hca;
+mod mkey;
+mod object;
 mod pages;
+mod pd;
+mod qp;
 mod uar;
 
 /// The status of a reply: `MLX5_CMD_STAT_*_ERR` of include/linux/mlx5/device.h.
@@ -30,6 +35,7 @@ pub enum Status {
     Limit = 0x8,
     BadResState = 0x9,
     NoRes = 0xf,
+    BadQpState = 0x10,
     BadInpLen = 0x50,
     BadOutpLen = 0x51,
 }
@@ -104,9 +110,12 @@ pub struct Command {
     run: fn(&mut Caller<'_>, In<'_>) -> Reply,
 }
 
-/// Reply that has nothing to tell.
+/// The least output: status and syndrome. Some of the driver's structures have no more.
+const REPLY: usize = 8;
+
+/// A reply that has nothing to tell.
 fn done() -> Reply {
-    Ok(Out::new(16))
+    Ok(Out::new(REPLY))
 }
 
 const GROUPS: &[&[Command]] = &[
@@ -115,6 +124,11 @@ const GROUPS: &[&[Command]] = &[
     access_reg::COMMANDS,
     eq::COMMANDS,
     uar::COMMANDS,
+    pd::COMMANDS,
+    mkey::COMMANDS,
+    cq::COMMANDS,
+    qp::COMMANDS,
+    object::COMMANDS,
 ];
 
 fn find(opcode: u64) -> Option<&'static Command> {
@@ -141,7 +155,7 @@ pub fn execute(device: &mut Device, function: usize, input: In<'_>, room: usize)
             refusal.why,
             refusal.syndrome,
         );
-        Out::new(16)
+        Out::new(REPLY)
             .set(enable_hca_out::status, refusal.status as u64)
             .set(enable_hca_out::syndrome, refusal.syndrome.into())
     })

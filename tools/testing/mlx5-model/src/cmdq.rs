@@ -21,6 +21,8 @@ const TYPE_PCI: u8 = 0x7;
 const OWNER_HW: u8 = 1;
 /// The part of an input or output that is in the entry itself.
 const INLINE: usize = 16;
+/// Of an input or output: the header that each has.
+const MIN_LENGTH: usize = 8;
 /// Of an input or output; the largest that mlx5_core has buffers for is 262160 bytes.
 const MAX_LENGTH: usize = 1 << 20;
 
@@ -157,7 +159,7 @@ impl Entry {
 
     fn input(&self, memory: &Memory, checksums: bool) -> Result<Vec<u8>, Delivery> {
         let len = be32(&self.0, Self::IN_LEN) as usize;
-        if !(INLINE..=MAX_LENGTH).contains(&len) {
+        if !(MIN_LENGTH..=MAX_LENGTH).contains(&len) {
             return Err(Delivery::InLength);
         }
         let mut input = self.0[Self::IN..Self::IN + INLINE].to_vec();
@@ -176,12 +178,13 @@ impl Entry {
             next = block.next();
             number += 1;
         }
+        input.truncate(len);
         Ok(input)
     }
 
     fn out_len(&self) -> Result<usize, Delivery> {
         let len = be32(&self.0, Self::OUT_LEN) as usize;
-        match (INLINE..=MAX_LENGTH).contains(&len) {
+        match (MIN_LENGTH..=MAX_LENGTH).contains(&len) {
             true => Ok(len),
             false => Err(Delivery::OutLength),
         }
@@ -189,7 +192,7 @@ impl Entry {
 
     /// Puts the output into the entry and its chain. The host is told later, by the entry's status.
     fn output(&mut self, memory: &Memory, mut out: Vec<u8>) -> Result<(), Delivery> {
-        out.resize(self.out_len()?, 0);
+        out.resize(self.out_len()?.max(INLINE), 0);
         let (inline, rest) = out.split_at(INLINE);
         self.0[Self::OUT..Self::OUT + INLINE].copy_from_slice(inline);
         let mut next = be64(&self.0, Self::OUT_PTR);
@@ -214,6 +217,8 @@ pub fn doorbell(device: &mut Device, function: usize, entries: u32) {
     for index in (0..1 << LOG_ENTRIES).filter(|index| (entries >> index) & 1 != 0) {
         execute(device, function, index);
     }
+    // What the commands made to be sent comes after their completion.
+    device.pump();
 }
 
 fn execute(device: &mut Device, function: usize, index: u32) {
@@ -232,7 +237,7 @@ fn execute(device: &mut Device, function: usize, index: u32) {
     }
     const COMPLETION: u8 = ifc::MLX5_EVENT_TYPE_CODING_COMMAND_INTERFACE_COMPLETION as u8;
     // Who creates the EQ, or destroys it, has to poll.
-    let events = f.eqs.values().any(|eq| eq.takes(COMPLETION));
+    let events = f.objects.eqs.iter().any(|(_, eq)| eq.takes(COMPLETION));
 
     let status = match run(device, function, &mut entry) {
         Ok(()) => 0,

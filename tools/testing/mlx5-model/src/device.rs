@@ -10,22 +10,35 @@ use std::time::Instant;
 
 use crate::bar;
 use crate::bar::InitSegment;
+use crate::caps;
 use crate::caps::Caps;
-use crate::caps::LOG_MAX_EQ;
 use crate::cmdq::CommandQueue;
+use crate::cq::Cq;
+use crate::dma::Engine;
 use crate::eq::Eq;
 use crate::eq::EventData;
-use crate::ids::Ids;
+use crate::ifc::MLX5_OBJ_TYPE_PAGE_TRACK;
 use crate::irq::Irqs;
+use crate::memory::Fault;
 use crate::memory::Files;
 use crate::memory::Memory;
+use crate::mkey::Mkey;
 use crate::pci;
 use crate::pci::Config;
 use crate::pci::Effect;
+use crate::qp::Qp;
+use crate::rdma;
+use crate::table::Table;
+use crate::tracker;
+use crate::tracker::limit;
+use crate::tracker::Tracker;
 use crate::vsc::Gateway;
 
 /// The PF is function 0; VF n is function n.
 pub const PF: usize = 0;
+
+/// `MLX5_EVENT_TYPE_OBJECT_CHANGE` of include/linux/mlx5/device.h
+pub const EVENT_OBJECT_CHANGE: u8 = 0x27;
 
 const PF_VECTORS: u16 = 16;
 const VF_VECTORS: u16 = 4;
@@ -68,12 +81,43 @@ pub struct Function {
     pub caps: Caps,
     /// Pages that the host gave, by the function that they are for.
     pub pages: BTreeMap<u16, Vec<u64>>,
-    /// UAR pages in use.
-    pub uars: Ids,
-    /// EQ numbers in use.
-    pub eqns: Ids,
-    /// Event queues, by their number.
-    pub eqs: BTreeMap<u8, Eq>,
+    /// What the driver created.
+    pub objects: Objects,
+    /// The test's own; VFs only.
+    pub engine: Engine,
+}
+
+/// What a driver creates.
+#[derive(Debug)]
+pub struct Objects {
+    /// UAR pages.
+    pub uars: Table<()>,
+    /// Protection domains.
+    pub pds: Table<()>,
+    /// Event queues.
+    pub eqs: Table<Eq>,
+    /// Memory keys, by the index in them.
+    pub mkeys: Table<Mkey>,
+    /// Completion queues.
+    pub cqs: Table<Cq>,
+    /// Queue pairs.
+    pub qps: Table<Qp>,
+    /// Page trackers; the PF's only.
+    pub trackers: Table<Tracker>,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Self {
+            uars: Table::new(bar::UAR_FIRST, bar::UAR_END),
+            pds: Table::new(1, 1 << caps::LOG_MAX_PD),
+            eqs: Table::new(1, 1 << caps::LOG_MAX_EQ),
+            mkeys: Table::new(1, 1 << caps::LOG_MAX_MKEY),
+            cqs: Table::new(1, 1 << caps::LOG_MAX_CQ),
+            qps: Table::new(1, 1 << caps::LOG_MAX_QP),
+            trackers: Table::new(1, 1 + (1 << limit::LOG_MAX_NUM)),
+        }
+    }
 }
 
 impl Function {
@@ -98,28 +142,21 @@ impl Function {
             init_segment: InitSegment::default(),
             caps: Caps::new(vhca_id, is_pf),
             pages: BTreeMap::new(),
-            uars: Ids::new(bar::UAR_FIRST, bar::UAR_END),
-            eqns: Ids::new(1, 1 << LOG_MAX_EQ),
-            eqs: BTreeMap::new(),
+            objects: Objects::default(),
+            engine: Engine::default(),
         }
     }
 
     /// Forgets what a function level reset forgets: all but the address space and the interrupts,
     /// which are the platform's, and the configuration space, which QEMU restores.
     fn reset(&mut self) {
-        self.drop_objects();
+        self.objects = Objects::default();
+        self.engine = Engine::default();
         self.state = State::Disabled;
         self.cmdq = CommandQueue::default();
         self.init_segment = InitSegment::default();
         self.caps = Caps::new(self.vhca_id, self.gateway.is_some());
         self.pages.clear();
-    }
-
-    /// What the driver created and did not destroy is gone.
-    pub fn drop_objects(&mut self) {
-        self.uars = Ids::new(bar::UAR_FIRST, bar::UAR_END);
-        self.eqns = Ids::new(1, 1 << LOG_MAX_EQ);
-        self.eqs.clear();
     }
 
     /// The PF disables this VF: its driver finds a device that never gets ready.
@@ -131,11 +168,44 @@ impl Function {
     /// Puts an event into the EQ that asked for its kind. Without one it is dropped, as it is by
     /// firmware.
     pub fn event(&mut self, kind: u8, data: &EventData) {
-        let Some(eq) = self.eqs.values_mut().find(|eq| eq.takes(kind)) else {
+        let mut eqs = self.objects.eqs.iter_mut().map(|(_, eq)| eq);
+        let Some(eq) = eqs.find(|eq| eq.takes(kind)) else {
             return;
         };
         if let Err(lost) = eq.post(&self.memory, &mut self.irqs, kind, data) {
             eprintln!("{}: event {kind:#x} is lost: {lost:?}", self.name);
+        }
+    }
+
+    /// The tracker that reports by this QP cannot do that any more.
+    pub fn tracker_failed(&mut self, qpn: u32) {
+        let mut trackers = self.objects.trackers.iter();
+        let id = trackers.find_map(|(id, tracker)| (tracker.qpn == qpn).then_some(id));
+        drop(trackers);
+        let Some(id) = id else {
+            return;
+        };
+        if let Some(tracker) = self.objects.trackers.get_mut(id) {
+            tracker.state = tracker::State::Error;
+        }
+        let mut data: EventData = [0; 28];
+        data[2..4].copy_from_slice(&(MLX5_OBJ_TYPE_PAGE_TRACK as u16).to_be_bytes());
+        data[4..8].copy_from_slice(&id.to_be_bytes());
+        self.event(EVENT_OBJECT_CHANGE, &data);
+    }
+
+    /// This QP has nothing more to send: a tracker that reported by it is done.
+    pub fn tracker_reported(&mut self, qpn: u32) {
+        let Some(qp) = self.objects.qps.get(qpn) else {
+            return;
+        };
+        if !qp.sends.is_empty() {
+            return;
+        }
+        for (_, tracker) in self.objects.trackers.iter_mut() {
+            if tracker.qpn == qpn && tracker.state == tracker::State::Reporting {
+                tracker.state = tracker::State::Tracking;
+            }
         }
     }
 }
@@ -183,6 +253,35 @@ impl Device {
             .get_mut(function)
             .ok_or(io::ErrorKind::NotFound)?;
         f.memory.unmap(iova, len)
+    }
+
+    /// A DMA write of a function, seen by who tracks it.
+    pub fn dma_write(&mut self, function: usize, iova: u64, bytes: &[u8]) -> Result<(), Fault> {
+        let f = self.functions.get_mut(function).ok_or(Fault { iova })?;
+        if !f.config.is_bus_master() {
+            return Err(Fault { iova });
+        }
+        f.memory.write(iova, bytes)?;
+        let vhca_id = f.vhca_id;
+        let pf = self.functions.get_mut(PF).ok_or(Fault { iova })?;
+        for (_, tracker) in pf.objects.trackers.iter_mut() {
+            if tracker.vhca_id == vhca_id {
+                tracker.written(iova, bytes.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what can be sent; to be called from time to time as long as something is [`waiting`].
+    ///
+    /// [`waiting`]: Self::waiting
+    pub fn pump(&mut self) {
+        self.functions.iter_mut().for_each(rdma::pump);
+    }
+
+    /// Whether a message waits for its receiver.
+    pub fn waiting(&self) -> bool {
+        self.functions.iter().any(rdma::waiting)
     }
 
     /// A function level reset, or a reset of the bus.

@@ -56,11 +56,33 @@ numbers! {
     MLX5_CMD_OP_QUERY_ISSI = 0x10a;
     MLX5_CMD_OP_SET_ISSI = 0x10b;
     MLX5_CMD_OP_SET_DRIVER_VERSION = 0x10d;
+    MLX5_CMD_OP_CREATE_MKEY = 0x200;
+    MLX5_CMD_OP_DESTROY_MKEY = 0x202;
     MLX5_CMD_OP_CREATE_EQ = 0x301;
     MLX5_CMD_OP_DESTROY_EQ = 0x302;
+    MLX5_CMD_OP_CREATE_CQ = 0x400;
+    MLX5_CMD_OP_DESTROY_CQ = 0x401;
+    MLX5_CMD_OP_CREATE_QP = 0x500;
+    MLX5_CMD_OP_DESTROY_QP = 0x501;
+    MLX5_CMD_OP_RST2INIT_QP = 0x502;
+    MLX5_CMD_OP_INIT2RTR_QP = 0x503;
+    MLX5_CMD_OP_RTR2RTS_QP = 0x504;
+    MLX5_CMD_OP_ALLOC_PD = 0x800;
+    MLX5_CMD_OP_DEALLOC_PD = 0x801;
     MLX5_CMD_OP_ALLOC_UAR = 0x802;
     MLX5_CMD_OP_DEALLOC_UAR = 0x803;
     MLX5_CMD_OP_ACCESS_REG = 0x805;
+    MLX5_CMD_OP_CREATE_GENERAL_OBJECT = 0xa00;
+    MLX5_CMD_OP_MODIFY_GENERAL_OBJECT = 0xa01;
+    MLX5_CMD_OP_QUERY_GENERAL_OBJECT = 0xa02;
+    MLX5_CMD_OP_DESTROY_GENERAL_OBJECT = 0xa03;
+    MLX5_OBJ_TYPE_PAGE_TRACK = 0x46;
+    MLX5_PAGE_TRACK_STATE_TRACKING = 0;
+    MLX5_PAGE_TRACK_STATE_REPORTING = 1;
+    MLX5_PAGE_TRACK_STATE_ERROR = 2;
+    MLX5_EVENT_TYPE_CODING_COMPLETION_EVENTS = 0x0;
+    MLX5_EVENT_TYPE_CODING_CQ_ERROR = 0x4;
+    MLX5_EVENT_TYPE_CODING_LOCAL_ACCESS_VIOLATION_WQ_ERROR = 0x11;
     MLX5_EVENT_TYPE_CODING_COMMAND_INTERFACE_COMPLETION = 0xa;
     MLX5_EVENT_TYPE_CODING_PAGE_REQUEST = 0xb;
 }
@@ -124,6 +146,10 @@ layouts! {
         log_uar_page_sz: 0x490, 0x10;
         device_frequency_mhz: 0x4c0, 0x20;
         device_frequency_khz: 0x4e0, 0x20;
+        event_cap: 0x90, 1;
+        general_obj_types: 0x400, 0x40;
+        adv_virtualization: 0x579, 1;
+        migration: 0x68d, 1;
     }
 
     access_register_in [0x80] {
@@ -142,4 +168,60 @@ layouts! {
 
     alloc_uar_out [0x80] { uar: 0x48, 0x18; }
     dealloc_uar_in [0x80] { uar: 0x48, 0x18; }
+
+    alloc_pd_out [0x80] { pd: 0x48, 0x18; }
+    dealloc_pd_in [0x80] { pd: 0x48, 0x18; }
+
+    create_mkey_in [0x880] { memory_key_mkey_entry: 0x80, 0x200; klm_pas_mtt: 0x880, 0; }
+    create_mkey_out [0x80] { mkey_index: 0x48, 0x18; }
+    destroy_mkey_in [0x80] { mkey_index: 0x48, 0x18; }
+    mkc [0x200] {
+        access_mode_4_2: 0x3, 0x3; lw: 0x14, 1; lr: 0x15, 1; access_mode_1_0: 0x16, 0x2;
+        mkey_7_0: 0x38, 0x8; pd: 0x68, 0x18; start_addr: 0x80, 0x40; len: 0xc0, 0x40;
+        translations_octword_size: 0x1a0, 0x20; log_page_size: 0x1da, 0x6;
+    }
+
+    create_cq_in [0x880] { cq_context: 0x80, 0x200; pas: 0x880, 0; }
+    create_cq_out [0x80] { cqn: 0x48, 0x18; }
+    destroy_cq_in [0x80] { cqn: 0x48, 0x18; }
+    cqc [0x200] {
+        cqe_sz: 0x8, 0x3; log_cq_size: 0x63, 0x5; uar_page: 0x68, 0x18;
+        c_eqn_or_apu_element: 0xa0, 0x20; log_page_size: 0xc3, 0x5; dbr_addr: 0x1c0, 0x40;
+    }
+
+    create_qp_in [0x880] { qpc: 0xc0, 0x740; pas: 0x880, 0; }
+    create_qp_out [0x80] { qpn: 0x48, 0x18; }
+    destroy_qp_in [0x80] { qpn: 0x48, 0x18; }
+    rst2init_qp_in [0x880] { qpn: 0x48, 0x18; qpc: 0xc0, 0x740; }
+    init2rtr_qp_in [0x880] { qpn: 0x48, 0x18; qpc: 0xc0, 0x740; }
+    rtr2rts_qp_in [0x880] { qpn: 0x48, 0x18; qpc: 0xc0, 0x740; }
+    qpc [0x740] {
+        st: 0x8, 0x8; pd: 0x28, 0x18; log_rq_size: 0x49, 0x4; log_rq_stride: 0x4d, 0x3;
+        no_sq: 0x50, 1; uar_page: 0x68, 0x18; log_page_size: 0xa3, 0x5; remote_qpn: 0xa8, 0x18;
+        cqn_rcv: 0x4e8, 0x18; dbr_addr: 0x500, 0x40; rq_type: 0x565, 0x3;
+    }
+
+    general_obj_in_cmd_hdr [0x80] { obj_type: 0x30, 0x10; obj_id: 0x40, 0x20; }
+    general_obj_out_cmd_hdr [0x80] { obj_id: 0x40, 0x20; }
+    create_page_track_obj_in [0x200] { obj_context: 0x80, 0x180; }
+    query_page_track_obj_out [0x200] { obj_context: 0x80, 0x180; }
+    page_track [0x180] {
+        modify_field_select: 0x0, 0x40; vhca_id: 0x50, 0x10; state: 0x80, 0x4;
+        track_type: 0x84, 0x4; log_addr_space_size: 0x88, 0x8; log_page_size: 0x93, 0x5;
+        log_msg_size: 0x9b, 0x5; reporting_qpn: 0xa8, 0x18; num_ranges: 0xd8, 0x8;
+        range_start_address: 0x100, 0x40; length: 0x140, 0x40;
+    }
+    page_track_range [0x80] { start_address: 0x0, 0x40; length: 0x40, 0x40; }
+    page_track_report_entry [0x40] { dirty_address_high: 0x0, 0x20; dirty_address_low: 0x20, 0x20; }
+
+    cmd_hca_cap_2 [0x800] {
+        migratable: 0x80, 1; migration_multi_load: 0xc8, 1; migration_tracking_state: 0xc9, 1;
+    }
+    adv_virtualization_cap [0x800] {
+        pg_track_log_max_num: 0x3, 0x5; pg_track_max_num_range: 0x8, 0x8;
+        pg_track_log_min_addr_space: 0x10, 0x8; pg_track_log_max_addr_space: 0x18, 0x8;
+        pg_track_log_min_msg_size: 0x23, 0x5; pg_track_log_max_msg_size: 0x2b, 0x5;
+        pg_track_log_min_page_size: 0x33, 0x5; pg_track_log_max_page_size: 0x3b, 0x5;
+    }
+    device_event_cap [0x200] { user_affiliated_events: 0x0, 0x100; }
 }

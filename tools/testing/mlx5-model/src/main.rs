@@ -10,13 +10,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::thread;
+use std::time::Duration;
 
 use mlx5_model::device::Device;
 use mlx5_model::vfio_user::Server;
 
 /// A function number has three bits, and the PF has one of the eight.
 const MAX_VFS: u16 = 7;
+/// What an RNR timer is on hardware: some 100 us, but the host of the model has other things to do.
+const RETRY: Duration = Duration::from_millis(2);
 
 fn arguments() -> Option<(PathBuf, u16)> {
     let mut arguments = env::args_os().skip(1);
@@ -25,9 +29,23 @@ fn arguments() -> Option<(PathBuf, u16)> {
     (vfs <= MAX_VFS && arguments.next().is_none()).then_some((directory, vfs))
 }
 
+/// Sends again what found no receive posted. A driver posts by writing to memory: nothing tells.
+fn retry(device: &Mutex<Device>) {
+    loop {
+        thread::sleep(RETRY);
+        let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+        if device.waiting() {
+            device.pump();
+        }
+    }
+}
+
 fn listen(directory: &Path, vfs: u16) -> io::Result<()> {
     let device = Arc::new(Mutex::new(Device::new(vfs)));
-    let mut threads = Vec::new();
+    let mut threads = vec![thread::spawn({
+        let device = Arc::clone(&device);
+        move || retry(&device)
+    })];
     for function in 0..=usize::from(vfs) {
         let name = match function {
             0 => "pf.sock".to_string(),

@@ -17,6 +17,7 @@ const DEVICE_PF: u16 = 0x1021;
 const DEVICE_VF: u16 = 0x101e;
 
 const COMMAND: usize = 0x04;
+const COMMAND_MASTER: u8 = 1 << 2;
 const STATUS: usize = 0x06;
 const CLASS: usize = 0x08;
 const BAR0: usize = 0x10;
@@ -144,6 +145,11 @@ impl Config {
 
     fn allow16(&mut self, at: usize, bits: u16) {
         self.writable[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+    }
+
+    /// Whether the function may do DMA.
+    pub fn is_bus_master(&self) -> bool {
+        self.bytes[COMMAND] & COMMAND_MASTER != 0
     }
 
     /// Reads; `None` beyond the end.

@@ -46,7 +46,7 @@ const REGION_CONFIG: u32 = 7;
 const REGION_FLAGS_READ_WRITE: u32 = 0b11;
 const IRQS: u32 = 5;
 const IRQ_MSIX: u32 = 2;
-const IRQ_INFO_EVENTFD_NORESIZE: u32 = 0b1001;
+const IRQ_INFO_EVENTFD: u32 = 0b1;
 const IRQ_SET_DATA_NONE: u32 = 1 << 0;
 const IRQ_SET_DATA_EVENTFD: u32 = 1 << 2;
 const IRQ_SET_ACTION_TRIGGER: u32 = 1 << 5;
@@ -232,7 +232,7 @@ impl<'a> Server<'a> {
             0..IRQS => 0,
             _ => return Err(libc::EINVAL),
         };
-        Ok(words(&[16, IRQ_INFO_EVENTFD_NORESIZE, index, count]))
+        Ok(words(&[16, IRQ_INFO_EVENTFD, index, count]))
     }
 
     fn set_irqs(&self, message: Message<'_>) -> Answer {
@@ -309,8 +309,8 @@ fn version(message: &Message<'_>) -> Answer {
     if message.u16(0)? != 0 {
         return Err(libc::EINVAL);
     }
-    // 0.1, and the protocol's defaults.
-    let mut body = words(&[1 << 16]);
+    // As the client: what differs between 0.0 and 0.1 is not used. And the protocol's defaults.
+    let mut body = words(&[u32::from(message.u16(2)?.min(1)) << 16]);
     body.extend(b"{\"capabilities\":{}}\0");
     Ok(body)
 }

@@ -7,6 +7,7 @@ use super::refusal;
 use super::Caller;
 use super::Command;
 use super::Reply;
+use super::REPLY;
 use crate::bits;
 use crate::bits::Field;
 use crate::bits::In;
@@ -30,7 +31,7 @@ pub const COMMANDS: &[Command] = &[
         opcode: MLX5_CMD_OP_DESTROY_EQ,
         name: "DESTROY_EQ",
         input: destroy_eq_in::SIZE,
-        output: 16,
+        output: REPLY,
         since: State::Initialized,
         run: destroy_eq,
     },
@@ -63,20 +64,21 @@ fn create_eq(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
     if vector >= me.irqs.count() {
         return Err(refusal!(BadParam, "no such vector"));
     }
-    if !me.uars.contains(uar) {
+    if !me.objects.uars.contains(uar) {
         return Err(refusal!(BadRes, "no such UAR"));
     }
-    let eqn = me.eqns.alloc().ok_or(refusal!(NoRes, "no more EQs"))?;
-    me.eqs.insert(eqn as u8, Eq::new(queue, vector, events));
+    let eqn = me.objects.eqs.insert(Eq::new(queue, vector, events));
+    let eqn = eqn.ok_or(refusal!(NoRes, "no more EQs"))?;
     Ok(Out::new(create_eq_out::SIZE).set(create_eq_out::eq_number, eqn.into()))
 }
 
 fn destroy_eq(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
     let eqn = input.get32(destroy_eq_in::eq_number);
-    let me = caller.me();
-    me.eqs
-        .remove(&(eqn as u8))
-        .and(me.eqns.free(eqn))
-        .ok_or(refusal!(BadRes, "no such EQ"))?;
+    let objects = &mut caller.me().objects;
+    if objects.cqs.iter().any(|(_, cq)| cq.eqn == eqn) {
+        return Err(refusal!(ResBusy, "a CQ uses the EQ"));
+    }
+    let removed = objects.eqs.remove(eqn);
+    removed.ok_or(refusal!(BadRes, "no such EQ"))?;
     done()
 }

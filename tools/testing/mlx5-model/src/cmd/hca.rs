@@ -7,9 +7,11 @@ use super::refusal;
 use super::Caller;
 use super::Command;
 use super::Reply;
+use super::REPLY;
 use crate::bits::In;
 use crate::bits::Out;
 use crate::caps;
+use crate::device::Objects;
 use crate::device::State;
 use crate::ifc::*;
 
@@ -18,7 +20,7 @@ pub const COMMANDS: &[Command] = &[
         opcode: MLX5_CMD_OP_ENABLE_HCA,
         name: "ENABLE_HCA",
         input: enable_hca_in::SIZE,
-        output: 16,
+        output: REPLY,
         since: State::Disabled,
         run: enable_hca,
     },
@@ -26,7 +28,7 @@ pub const COMMANDS: &[Command] = &[
         opcode: MLX5_CMD_OP_DISABLE_HCA,
         name: "DISABLE_HCA",
         input: disable_hca_in::SIZE,
-        output: 16,
+        output: REPLY,
         since: State::Enabled,
         run: disable_hca,
     },
@@ -42,7 +44,7 @@ pub const COMMANDS: &[Command] = &[
         opcode: MLX5_CMD_OP_SET_ISSI,
         name: "SET_ISSI",
         input: set_issi_in::SIZE,
-        output: 16,
+        output: REPLY,
         since: State::Enabled,
         run: set_issi,
     },
@@ -51,7 +53,7 @@ pub const COMMANDS: &[Command] = &[
         name: "INIT_HCA",
         // Older drivers have no sw_owner_id.
         input: 16,
-        output: 16,
+        output: REPLY,
         since: State::Enabled,
         run: init_hca,
     },
@@ -59,7 +61,7 @@ pub const COMMANDS: &[Command] = &[
         opcode: MLX5_CMD_OP_TEARDOWN_HCA,
         name: "TEARDOWN_HCA",
         input: teardown_hca_in::SIZE,
-        output: 16,
+        output: REPLY,
         since: State::Initialized,
         run: teardown_hca,
     },
@@ -75,7 +77,7 @@ pub const COMMANDS: &[Command] = &[
         opcode: MLX5_CMD_OP_SET_HCA_CAP,
         name: "SET_HCA_CAP",
         input: set_hca_cap_in::SIZE,
-        output: 16,
+        output: REPLY,
         since: State::Enabled,
         run: set_hca_cap,
     },
@@ -91,7 +93,7 @@ pub const COMMANDS: &[Command] = &[
         opcode: MLX5_CMD_OP_SET_DRIVER_VERSION,
         name: "SET_DRIVER_VERSION",
         input: set_driver_version_in::SIZE,
-        output: 16,
+        output: REPLY,
         since: State::Initialized,
         run: set_driver_version,
     },
@@ -162,7 +164,7 @@ fn teardown_hca(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
         return Err(refusal!(BadParam, "only a graceful teardown"));
     }
     let me = caller.me();
-    me.drop_objects();
+    me.objects = Objects::default();
     me.state = State::Enabled;
     done()
 }

@@ -7,6 +7,7 @@ use super::refusal;
 use super::Caller;
 use super::Command;
 use super::Reply;
+use super::REPLY;
 use crate::bits::In;
 use crate::bits::Out;
 use crate::device::State;
@@ -25,21 +26,21 @@ pub const COMMANDS: &[Command] = &[
         opcode: MLX5_CMD_OP_DEALLOC_UAR,
         name: "DEALLOC_UAR",
         input: dealloc_uar_in::SIZE,
-        output: 16,
+        output: REPLY,
         since: State::Initialized,
         run: dealloc_uar,
     },
 ];
 
 fn alloc_uar(caller: &mut Caller<'_>, _: In<'_>) -> Reply {
-    let uar = caller.me().uars.alloc();
+    let uar = caller.me().objects.uars.insert(());
     let uar = uar.ok_or(refusal!(NoRes, "no more UARs"))?;
     Ok(Out::new(alloc_uar_out::SIZE).set(alloc_uar_out::uar, uar.into()))
 }
 
 fn dealloc_uar(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
     let uar = input.get32(dealloc_uar_in::uar);
-    let freed = caller.me().uars.free(uar);
+    let freed = caller.me().objects.uars.remove(uar);
     freed.ok_or(refusal!(BadRes, "no such UAR"))?;
     done()
 }
