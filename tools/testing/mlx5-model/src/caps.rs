@@ -13,6 +13,7 @@ use crate::ifc::adv_virtualization_cap;
 use crate::ifc::cmd_hca_cap;
 use crate::ifc::cmd_hca_cap_2;
 use crate::ifc::device_event_cap;
+use crate::image::persist;
 use crate::tracker::limit;
 
 /// `enum mlx5_cap_type` of include/linux/mlx5/device.h
@@ -146,9 +147,25 @@ impl Caps {
         Some(())
     }
 
+    /// The types that there are.
+    pub fn kinds(&self) -> impl Iterator<Item = &u16> {
+        self.max.keys()
+    }
+
+    /// After a migration: the number stays with the place.
+    pub fn set_vhca_id(&mut self, number: u16) {
+        for set in [&mut self.max, &mut self.current] {
+            if let Some(page) = set.get_mut(&GENERAL) {
+                bits::set(page, cmd_hca_cap::vhca_id, number.into());
+            }
+        }
+    }
+
     /// Whether the mailboxes have signatures.
     pub fn checksums(&self) -> bool {
         self.query(GENERAL, true)
             .is_some_and(|page| bits::get(page, cmd_hca_cap::cmdif_checksum) != 0)
     }
 }
+
+persist!(Caps { max, current });

@@ -15,12 +15,14 @@ mod access_reg;
 mod cq;
 mod eq;
 mod hca;
+mod migration;
 mod mkey;
 mod object;
 mod pages;
 mod pd;
 mod qp;
 mod uar;
+mod vport;
 
 /// The status of a reply: `MLX5_CMD_STAT_*_ERR` of include/linux/mlx5/device.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,12 +125,14 @@ const GROUPS: &[&[Command]] = &[
     pages::COMMANDS,
     access_reg::COMMANDS,
     eq::COMMANDS,
+    vport::COMMANDS,
     uar::COMMANDS,
     pd::COMMANDS,
     mkey::COMMANDS,
     cq::COMMANDS,
     qp::COMMANDS,
     object::COMMANDS,
+    migration::COMMANDS,
 ];
 
 fn find(opcode: u64) -> Option<&'static Command> {

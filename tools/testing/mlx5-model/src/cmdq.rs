@@ -10,6 +10,7 @@ use crate::cmd;
 use crate::device::Device;
 use crate::eq::EventData;
 use crate::ifc;
+use crate::image::persist;
 use crate::memory::Memory;
 
 /// 2^5 entries of 2^6 bytes.
@@ -214,6 +215,12 @@ impl Entry {
 
 /// The doorbell: a bit for each entry to execute.
 pub fn doorbell(device: &mut Device, function: usize, entries: u32) {
+    if let Some(f) = device.functions.get_mut(function) {
+        if f.suspended.any() {
+            f.held_commands |= entries;
+            return;
+        }
+    }
     for index in (0..1 << LOG_ENTRIES).filter(|index| (entries >> index) & 1 != 0) {
         execute(device, function, index);
     }
@@ -284,3 +291,5 @@ fn run(device: &mut Device, function: usize, entry: &mut Entry) -> Result<(), De
         None => Ok(()),
     }
 }
+
+persist!(CommandQueue { high, low });

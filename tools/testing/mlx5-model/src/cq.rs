@@ -2,6 +2,7 @@
 
 //! Completion queues. C header: include/linux/mlx5/device.h, `struct mlx5_cqe64`.
 
+use crate::image::persist;
 use crate::memory::Fault;
 use crate::memory::Memory;
 use crate::queue::Queue;
@@ -105,3 +106,12 @@ impl Cq {
         !self.armed
     }
 }
+
+persist!(Cq {
+    queue,
+    eqn,
+    record,
+    produced,
+    armed,
+    failed,
+});

@@ -18,6 +18,9 @@ use crate::dma::Engine;
 use crate::eq::Eq;
 use crate::eq::EventData;
 use crate::ifc::MLX5_OBJ_TYPE_PAGE_TRACK;
+use crate::image;
+use crate::image::persist;
+use crate::image::persist_enum;
 use crate::irq::Irqs;
 use crate::memory::Fault;
 use crate::memory::Files;
@@ -81,10 +84,69 @@ pub struct Function {
     pub caps: Caps,
     /// Pages that the host gave, by the function that they are for.
     pub pages: BTreeMap<u16, Vec<u64>>,
+    /// Its port.
+    pub vport: Vport,
     /// What the driver created.
     pub objects: Objects,
     /// The test's own; VFs only.
     pub engine: Engine,
+    /// For migration.
+    pub suspended: Suspended,
+    /// Incremental images can be had.
+    pub tracked: bool,
+    /// Command entries whose doorbell was rung while it was suspended.
+    pub held_commands: u32,
+}
+
+/// Which sides of a VHCA stand still: what it does of its own accord, and what others make it do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Suspended {
+    /// It does no DMA.
+    pub initiator: bool,
+    /// It executes no commands.
+    pub responder: bool,
+}
+
+impl Suspended {
+    /// Whether one of them does.
+    pub fn any(self) -> bool {
+        self.initiator || self.responder
+    }
+
+    /// Whether both of them do.
+    pub fn both(self) -> bool {
+        self.initiator && self.responder
+    }
+}
+
+/// What the image of a VHCA has.
+#[derive(Debug)]
+pub struct Saved {
+    state: State,
+    cmdq: CommandQueue,
+    caps: Caps,
+    objects: Objects,
+    engine: Engine,
+    held_commands: u32,
+}
+persist!(Saved {
+    state,
+    cmdq,
+    caps,
+    objects,
+    engine,
+    held_commands,
+});
+
+/// What the administrator sets of a port.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vport {
+    /// Whether its link follows the port's, or is up or down.
+    pub policy: u64,
+    /// The port's name.
+    pub port_guid: u64,
+    /// The function's name.
+    pub node_guid: u64,
 }
 
 /// What a driver creates.
@@ -105,6 +167,21 @@ pub struct Objects {
     /// Page trackers; the PF's only.
     pub trackers: Table<Tracker>,
 }
+
+persist_enum!(State {
+    Disabled,
+    Enabled,
+    Initialized,
+});
+persist!(Objects {
+    uars,
+    pds,
+    eqs,
+    mkeys,
+    cqs,
+    qps,
+    trackers,
+});
 
 impl Default for Objects {
     fn default() -> Self {
@@ -142,9 +219,52 @@ impl Function {
             init_segment: InitSegment::default(),
             caps: Caps::new(vhca_id, is_pf),
             pages: BTreeMap::new(),
+            vport: Vport::default(),
             objects: Objects::default(),
             engine: Engine::default(),
+            suspended: Suspended::default(),
+            tracked: false,
+            held_commands: 0,
         }
+    }
+
+    /// Its state for another VHCA of the same kind. The address space and the configuration space
+    /// are the platform's.
+    pub fn image(&mut self) -> Vec<u8> {
+        let saved = Saved {
+            state: self.state,
+            cmdq: std::mem::take(&mut self.cmdq),
+            caps: self.caps.clone(),
+            objects: std::mem::take(&mut self.objects),
+            engine: std::mem::take(&mut self.engine),
+            held_commands: self.held_commands,
+        };
+        let image = image::save(&saved);
+        self.cmdq = saved.cmdq;
+        self.objects = saved.objects;
+        self.engine = saved.engine;
+        image
+    }
+
+    /// Becomes what the image says; `None` if it cannot, and then nothing has changed.
+    pub fn take(&mut self, saved: Saved) -> Option<()> {
+        let same = saved.objects.trackers.is_empty() && saved.caps.kinds().eq(self.caps.kinds());
+        let vectors = saved
+            .objects
+            .eqs
+            .iter()
+            .all(|(_, eq)| eq.vector() < self.irqs.count());
+        if !same || !vectors {
+            return None;
+        }
+        self.state = saved.state;
+        self.cmdq = saved.cmdq;
+        self.caps = saved.caps;
+        self.caps.set_vhca_id(self.vhca_id);
+        self.objects = saved.objects;
+        self.engine = saved.engine;
+        self.held_commands = saved.held_commands;
+        Some(())
     }
 
     /// Forgets what a function level reset forgets: all but the address space and the interrupts,
@@ -157,6 +277,9 @@ impl Function {
         self.init_segment = InitSegment::default();
         self.caps = Caps::new(self.vhca_id, self.gateway.is_some());
         self.pages.clear();
+        self.suspended = Suspended::default();
+        self.tracked = false;
+        self.held_commands = 0;
     }
 
     /// The PF disables this VF: its driver finds a device that never gets ready.
@@ -258,7 +381,7 @@ impl Device {
     /// A DMA write of a function, seen by who tracks it.
     pub fn dma_write(&mut self, function: usize, iova: u64, bytes: &[u8]) -> Result<(), Fault> {
         let f = self.functions.get_mut(function).ok_or(Fault { iova })?;
-        if !f.config.is_bus_master() {
+        if !f.config.is_bus_master() || f.suspended.initiator {
             return Err(Fault { iova });
         }
         f.memory.write(iova, bytes)?;

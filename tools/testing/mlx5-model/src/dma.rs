@@ -4,6 +4,7 @@
 //! it. The registers are big-endian words, as all others.
 
 use crate::device::Device;
+use crate::image::persist;
 
 const IOVA_H: u64 = 0x00;
 const IOVA_L: u64 = 0x04;
@@ -107,3 +108,12 @@ fn run(device: &mut Device, function: usize, engine: &Engine, what: u32) -> u32 
     }
     failed
 }
+
+persist!(Engine {
+    iova,
+    length,
+    pattern,
+    count,
+    seed,
+    failed,
+});

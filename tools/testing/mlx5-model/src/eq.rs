@@ -2,6 +2,7 @@
 
 //! Event queues. C header: include/linux/mlx5/device.h, `struct mlx5_eqe`.
 
+use crate::image::persist;
 use crate::irq::Irqs;
 use crate::memory::Fault;
 use crate::memory::Memory;
@@ -59,6 +60,11 @@ impl Eq {
         (word >> (kind & 63)) & 1 != 0
     }
 
+    /// Its interrupt.
+    pub fn vector(&self) -> usize {
+        self.vector
+    }
+
     /// Writes an event, and interrupts if the queue is armed.
     pub fn post(
         &mut self,
@@ -102,3 +108,12 @@ impl Eq {
         }
     }
 }
+
+persist!(Eq {
+    queue,
+    vector,
+    events,
+    produced,
+    consumed,
+    armed,
+});

@@ -56,6 +56,15 @@ numbers! {
     MLX5_CMD_OP_QUERY_ISSI = 0x10a;
     MLX5_CMD_OP_SET_ISSI = 0x10b;
     MLX5_CMD_OP_SET_DRIVER_VERSION = 0x10d;
+    MLX5_CMD_OP_SUSPEND_VHCA = 0x115;
+    MLX5_CMD_OP_RESUME_VHCA = 0x116;
+    MLX5_CMD_OP_QUERY_VHCA_MIGRATION_STATE = 0x117;
+    MLX5_CMD_OP_SAVE_VHCA_STATE = 0x118;
+    MLX5_CMD_OP_LOAD_VHCA_STATE = 0x119;
+    MLX5_SUSPEND_VHCA_IN_OP_MOD_SUSPEND_INITIATOR = 0;
+    MLX5_SUSPEND_VHCA_IN_OP_MOD_SUSPEND_RESPONDER = 1;
+    MLX5_RESUME_VHCA_IN_OP_MOD_RESUME_RESPONDER = 0;
+    MLX5_RESUME_VHCA_IN_OP_MOD_RESUME_INITIATOR = 1;
     MLX5_CMD_OP_CREATE_MKEY = 0x200;
     MLX5_CMD_OP_DESTROY_MKEY = 0x202;
     MLX5_CMD_OP_CREATE_EQ = 0x301;
@@ -67,6 +76,11 @@ numbers! {
     MLX5_CMD_OP_RST2INIT_QP = 0x502;
     MLX5_CMD_OP_INIT2RTR_QP = 0x503;
     MLX5_CMD_OP_RTR2RTS_QP = 0x504;
+    MLX5_CMD_OP_QUERY_HCA_VPORT_CONTEXT = 0x762;
+    MLX5_CMD_OP_MODIFY_HCA_VPORT_CONTEXT = 0x763;
+    MLX5_HCA_VPORT_SEL_PORT_GUID = 1;
+    MLX5_HCA_VPORT_SEL_NODE_GUID = 2;
+    MLX5_HCA_VPORT_SEL_STATE_POLICY = 4;
     MLX5_CMD_OP_ALLOC_PD = 0x800;
     MLX5_CMD_OP_DEALLOC_PD = 0x801;
     MLX5_CMD_OP_ALLOC_UAR = 0x802;
@@ -152,6 +166,16 @@ layouts! {
         migration: 0x68d, 1;
     }
 
+    query_hca_vport_context_in [0x80] { other_vport: 0x40, 1; vport_number: 0x50, 0x10; }
+    query_hca_vport_context_out [0x1080] { hca_vport_context: 0x80, 0x1000; }
+    modify_hca_vport_context_in [0x1080] {
+        other_vport: 0x40, 1; vport_number: 0x50, 0x10; hca_vport_context: 0x80, 0x1000;
+    }
+    hca_vport_context [0x1000] {
+        field_select: 0x0, 0x20; vport_state_policy: 0x114, 0x4; port_guid: 0x180, 0x40;
+        node_guid: 0x1c0, 0x40;
+    }
+
     access_register_in [0x80] {
         op_mod: 0x30, 0x10; register_id: 0x50, 0x10; argument: 0x60, 0x20; register_data: 0x80, 0;
     }
@@ -213,6 +237,19 @@ layouts! {
     }
     page_track_range [0x80] { start_address: 0x0, 0x40; length: 0x40, 0x40; }
     page_track_report_entry [0x40] { dirty_address_high: 0x0, 0x20; dirty_address_low: 0x20, 0x20; }
+
+    suspend_vhca_in [0x80] { op_mod: 0x30, 0x10; vhca_id: 0x50, 0x10; }
+    resume_vhca_in [0x80] { op_mod: 0x30, 0x10; vhca_id: 0x50, 0x10; }
+    query_vhca_migration_state_in [0x80] { incremental: 0x40, 1; chunk: 0x41, 1; vhca_id: 0x50, 0x10; }
+    query_vhca_migration_state_out [0x200] { required_umem_size: 0x80, 0x20; }
+    save_vhca_state_in [0x100] {
+        incremental: 0x40, 1; set_track: 0x41, 1; vhca_id: 0x50, 0x10; va: 0x80, 0x40;
+        mkey: 0xc0, 0x20; size: 0xe0, 0x20;
+    }
+    save_vhca_state_out [0x80] { actual_image_size: 0x40, 0x20; next_required_umem_size: 0x60, 0x20; }
+    load_vhca_state_in [0x100] {
+        vhca_id: 0x50, 0x10; va: 0x80, 0x40; mkey: 0xc0, 0x20; size: 0xe0, 0x20;
+    }
 
     cmd_hca_cap_2 [0x800] {
         migratable: 0x80, 1; migration_multi_load: 0xc8, 1; migration_tracking_state: 0xc9, 1;

@@ -14,6 +14,7 @@ pub mod device;
 pub mod dma;
 pub mod eq;
 pub mod ifc;
+pub mod image;
 pub mod irq;
 pub mod memory;
 pub mod mkey;

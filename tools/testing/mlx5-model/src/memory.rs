@@ -42,10 +42,23 @@ impl Files {
 
 #[derive(Debug)]
 struct Mapping {
+    /// Not 0.
     len: u64,
     /// Where it is in a file, and the file. Memory without a file cannot be reached.
     file: Option<(Arc<SharedFile>, u64)>,
     writable: bool,
+}
+
+impl Mapping {
+    /// Its last address.
+    fn last(&self, start: u64) -> u64 {
+        start.saturating_add(self.len - 1)
+    }
+}
+
+/// The last address of a range. It may be the last that there is; an empty range has none.
+fn last(start: u64, len: u64) -> Option<u64> {
+    start.checked_add(len.checked_sub(1)?)
 }
 
 /// The address space of one function.
@@ -65,10 +78,9 @@ impl Memory {
         file: Option<(&File, u64)>,
         writable: bool,
     ) -> io::Result<()> {
-        let end = iova.checked_add(len).filter(|_| len > 0);
-        let end = end.ok_or(io::ErrorKind::InvalidInput)?;
-        if let Some((before, mapping)) = self.mappings.range(..end).next_back() {
-            if before.saturating_add(mapping.len) > iova {
+        let last = last(iova, len).ok_or(io::ErrorKind::InvalidInput)?;
+        if let Some((before, mapping)) = self.mappings.range(..=last).next_back() {
+            if mapping.last(*before) >= iova {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
         }
@@ -98,17 +110,19 @@ impl Memory {
 
     /// Unmaps all that is mapped in the range. A mapping is never cut in two.
     pub fn unmap(&mut self, iova: u64, len: u64) -> io::Result<()> {
-        let end = iova.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
-        let cut = |start: u64, mapping: &Mapping| {
-            let stop = start.saturating_add(mapping.len);
-            stop > iova && (start < iova || stop > end)
-        };
-        let mut touched = self.mappings.range(..end).rev();
-        if touched.any(|(start, mapping)| cut(*start, mapping)) {
+        let end = last(iova, len).ok_or(io::ErrorKind::InvalidInput)?;
+        // They do not overlap: only the first and the last one can be cut.
+        let first = self.mappings.range(..iova).next_back();
+        let at_start = first.is_some_and(|(start, mapping)| mapping.last(*start) >= iova);
+        let final_one = self.mappings.range(iova..=end).next_back();
+        let at_end = final_one.is_some_and(|(start, mapping)| mapping.last(*start) > end);
+        if at_start || at_end {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.mappings
-            .retain(|start, _| !(iova..end).contains(start));
+        let inside = self.mappings.range(iova..=end).map(|(start, _)| *start);
+        for start in inside.collect::<Vec<u64>>() {
+            self.mappings.remove(&start);
+        }
         Ok(())
     }
 

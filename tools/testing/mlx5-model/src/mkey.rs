@@ -2,6 +2,8 @@
 
 //! Memory keys: addresses of the driver's own, over pages of the host.
 
+use crate::image::Persist;
+use crate::image::Reader;
 use crate::memory::Fault;
 use crate::memory::Memory;
 
@@ -106,5 +108,30 @@ impl Mkey {
         self.each(address, bytes.len(), |iova, piece| {
             memory.read(iova, bytes.get_mut(piece).unwrap_or(&mut []))
         })
+    }
+}
+
+impl Persist for Mkey {
+    fn save(&self, image: &mut Vec<u8>) {
+        self.pd.save(image);
+        self.tag.save(image);
+        self.start.save(image);
+        self.len.save(image);
+        self.log_page.save(image);
+        self.readable.save(image);
+        self.writable.save(image);
+        self.pages.save(image);
+    }
+
+    fn load(image: &mut Reader<'_>) -> Option<Self> {
+        let (pd, tag) = (u32::load(image)?, u8::load(image)?);
+        let layout = Layout {
+            start: u64::load(image)?,
+            len: u64::load(image)?,
+            log_page: u32::load(image)?,
+            readable: bool::load(image)?,
+            writable: bool::load(image)?,
+        };
+        Self::new(pd, tag, layout, Vec::load(image)?)
     }
 }

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use crate::image::persist;
+use crate::image::persist_enum;
 use crate::queue::Queue;
 
 /// `MLX5_RCV_DBR`: the word of the doorbell record that counts the posted receives.
@@ -87,3 +89,25 @@ impl Qp {
         }
     }
 }
+
+persist_enum!(State {
+    Reset,
+    Init,
+    ReadyToReceive,
+    ReadyToSend,
+    Error,
+});
+persist!(ReceiveQueue {
+    queue,
+    cqn,
+    record,
+    consumed,
+});
+persist!(Message { immediate, data });
+persist!(Qp {
+    pd,
+    state,
+    remote,
+    receive,
+    sends,
+});

@@ -2,6 +2,8 @@
 
 //! A queue's buffer in the host's memory: pages that need not be contiguous.
 
+use crate::image::Persist;
+use crate::image::Reader;
 use crate::memory::Fault;
 use crate::memory::Memory;
 
@@ -94,5 +96,20 @@ impl Queue {
         self.each(counter, 0, bytes.len(), |address, piece| {
             memory.read(address, bytes.get_mut(piece).unwrap_or(&mut []))
         })
+    }
+}
+
+impl Persist for Queue {
+    fn save(&self, image: &mut Vec<u8>) {
+        self.pages.save(image);
+        self.log_page.save(image);
+        self.log_stride.save(image);
+        self.log_size.save(image);
+    }
+
+    fn load(image: &mut Reader<'_>) -> Option<Self> {
+        let pages = Vec::load(image)?;
+        let (log_page, log_stride) = (u32::load(image)?, u32::load(image)?);
+        Self::new(pages, log_page, log_stride, u32::load(image)?)
     }
 }

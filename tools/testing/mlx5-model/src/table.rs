@@ -4,6 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::image::Persist;
+use crate::image::Reader;
+
 /// Objects with numbers of a range.
 #[derive(Debug)]
 pub struct Table<T> {
@@ -38,6 +41,11 @@ impl<T> Table<T> {
         Some(id)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
     /// Removes one.
     pub fn remove(&mut self, id: u32) -> Option<T> {
         self.objects.remove(&id)
@@ -66,5 +74,26 @@ impl<T> Table<T> {
     /// All of them.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
         self.objects.iter_mut().map(|(id, object)| (*id, object))
+    }
+}
+
+impl<T: Persist> Persist for Table<T> {
+    fn save(&self, image: &mut Vec<u8>) {
+        self.first.save(image);
+        self.end.save(image);
+        self.next.save(image);
+        self.objects.save(image);
+    }
+
+    fn load(image: &mut Reader<'_>) -> Option<Self> {
+        let table = Self {
+            first: u32::load(image)?,
+            end: u32::load(image)?,
+            next: u32::load(image)?,
+            objects: BTreeMap::load(image)?,
+        };
+        let all = table.first..table.end;
+        let valid = all.contains(&table.next) && table.objects.keys().all(|id| all.contains(id));
+        valid.then_some(table)
     }
 }

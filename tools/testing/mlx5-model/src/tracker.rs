@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::image::Persist;
+use crate::image::Reader;
 use crate::qp::Message;
 
 /// The limits, as the capabilities tell them.
@@ -119,5 +121,14 @@ impl Tracker {
             None => messages.push(message(&[], State::Tracking)),
         }
         messages
+    }
+}
+
+/// The PF has the trackers, and is not migrated: no image has one.
+impl Persist for Tracker {
+    fn save(&self, _: &mut Vec<u8>) {}
+
+    fn load(_: &mut Reader<'_>) -> Option<Self> {
+        None
     }
 }

@@ -211,6 +211,34 @@ fn a_vf_waits_for_its_pf() {
 }
 
 #[test]
+fn a_port_is_set_by_the_pf() {
+    use hca_vport_context::*;
+    let mut driver = Driver::new(1);
+    driver.start();
+    let context = modify_hca_vport_context_in::hca_vport_context;
+    let fields = [
+        (modify_hca_vport_context_in::other_vport, 1),
+        (modify_hca_vport_context_in::vport_number, 1),
+        (field_select.within(context), MLX5_HCA_VPORT_SEL_NODE_GUID),
+        (node_guid.within(context), 0x1122_3344_5566_7788),
+        (port_guid.within(context), 1),
+    ];
+    let modify = input(modify_hca_vport_context_in::SIZE, &fields);
+    driver.command(MLX5_CMD_OP_MODIFY_HCA_VPORT_CONTEXT, modify, 8);
+    for (other, guid) in [(0, 0), (1, 0x1122_3344_5566_7788)] {
+        let query = [
+            (query_hca_vport_context_in::other_vport, other),
+            (query_hca_vport_context_in::vport_number, other),
+        ];
+        let size = query_hca_vport_context_out::SIZE;
+        let out = driver.command(MLX5_CMD_OP_QUERY_HCA_VPORT_CONTEXT, input(16, &query), size);
+        let context = query_hca_vport_context_out::hca_vport_context;
+        assert_eq!(out.get(node_guid.within(context)), guid);
+        assert_eq!(out.get(port_guid.within(context)), 0, "it was not selected");
+    }
+}
+
+#[test]
 fn a_reset_forgets() {
     let mut driver = Driver::new(0);
     driver.start();
