@@ -29,6 +29,9 @@ check rustfmt 'find drivers tools -name "*.rs" ! -name "*_generated.rs" -print0 
 	xargs -0 rustfmt --check --color never --edition 2021 \
 		--config-path /kernel/src/.rustfmt.toml'
 
+check clippy-mlx5-model 'cargo clippy --locked --all-targets \
+	--manifest-path tools/testing/mlx5-model/Cargo.toml -- -D warnings'
+
 # From the beginning: only what is compiled is looked at.
 check "clippy-sparse-W1" 'rm -rf build/check
 	make -C /kernel/build LLVM=1 CLIPPY=1 C=2 W=1 M=/repo MO=/repo/build/check modules \
@@ -46,7 +49,7 @@ checkpatch='checkpatch() {
 cd /tmp'
 
 check checkpatch-kernel "$checkpatch"'
-	checkpatch "" -f $(find /repo/drivers /repo/include -name "*.[ch]" ! -name trace.h)'
+	checkpatch "" -f $(find /repo/drivers /repo/include /repo/tools/testing/mlx5-model -name "*.[ch]" ! -name trace.h)'
 
 # A tracepoint is laid out like nothing else.
 check checkpatch-trace "$checkpatch"'

@@ -23,3 +23,5 @@ for name; do
 	"$VM/programs.sh" "$name"
 	"$VM/initramfs.sh" "$name"
 done
+lock "$OUT/mlx5-model"
+"$VM/model.sh" "$1"
