@@ -2,11 +2,16 @@
 
 //! Where the module meets C: all its `unsafe` is here and below this directory.
 
-use core::ffi::c_void;
+use core::ffi::{
+    c_int,
+    c_void, //
+};
 use device::Device;
 use kernel::{
     error::to_result,
+    new_mutex,
     prelude::*,
+    sync::Mutex,
     types::ForeignOwnable, //
 };
 use provider::{
@@ -88,6 +93,31 @@ impl<T: Operations> Registered for Pin<KBox<Registration<T>>> {
 struct Made {
     tracker: KBox<dyn Registered>,
     device: Device,
+    /// The space that the device was in when the tracker was bound the last time. Held while that
+    /// is tried: a bind that is refused must leave the tracker as it was.
+    space: Pin<KBox<Mutex<usize>>>,
+}
+
+impl Made {
+    /// The feature, as `iommufd_dirty_vfio_feature()` has it.
+    ///
+    /// # Safety
+    ///
+    /// `arg` must be what VFIO gave its driver's `device_feature`.
+    unsafe fn feature(&self, flags: u32, arg: *mut c_void, argsz: usize) -> c_int {
+        let mut bound = self.space.lock();
+        let now = self.device.space();
+        self.tracker.set_space(now);
+        // SAFETY: The tracker is registered; by the safety requirements.
+        let ret =
+            unsafe { bindings::iommufd_dirty_vfio_bind(self.tracker.as_raw(), flags, arg, argsz) };
+        if ret == 0 && flags & bindings::IOMMUFD_DIRTY_VFIO_PROBE == 0 {
+            *bound = now;
+        } else {
+            self.tracker.set_space(*bound);
+        }
+        ret
+    }
 }
 
 /// # Safety
@@ -101,7 +131,13 @@ unsafe extern "C" fn iommufd_dirty_vfio_rs_create(
         // SAFETY: By the safety requirements; it is put into what is made, or dropped here.
         let device = unsafe { Device::new(device) }?;
         let tracker = crate::create(&device)?;
-        Ok(KBox::new(Made { tracker, device }, GFP_KERNEL_ACCOUNT)?)
+        let space = new_mutex!(device.space(), "iommufd_dirty_vfio::Made::space");
+        let made = Made {
+            tracker,
+            device,
+            space: KBox::pin_init(space, GFP_KERNEL_ACCOUNT)?,
+        };
+        Ok(KBox::new(made, GFP_KERNEL_ACCOUNT)?)
     };
     match made() {
         Ok(made) => made.into_foreign(),
@@ -111,16 +147,19 @@ unsafe extern "C" fn iommufd_dirty_vfio_rs_create(
 
 /// # Safety
 ///
-/// See `struct vfio_dirty_ops`: `made` was created, and is not destroyed meanwhile.
+/// See `struct vfio_dirty_ops`: `made` was created, and is not destroyed meanwhile; the rest is as
+/// VFIO gave it.
 #[no_mangle]
-unsafe extern "C" fn iommufd_dirty_vfio_rs_tracker(
+unsafe extern "C" fn iommufd_dirty_vfio_rs_feature(
     made: *mut c_void,
-) -> *mut bindings::iommufd_dirty_tracker {
+    flags: u32,
+    arg: *mut c_void,
+    argsz: usize,
+) -> c_int {
     // SAFETY: By the safety requirements.
     let made = unsafe { <KBox<Made> as ForeignOwnable>::borrow(made) };
-    // It may be attached to another one than when it was last bound.
-    made.tracker.set_space(made.device.space());
-    made.tracker.as_raw()
+    // SAFETY: By the safety requirements.
+    unsafe { made.feature(flags, arg, argsz) }
 }
 
 /// # Safety
@@ -140,9 +179,9 @@ const _: () = {
         iommufd_dirty_vfio_rs_create
     };
     let _ = if true {
-        bindings::iommufd_dirty_vfio_rs_tracker
+        bindings::iommufd_dirty_vfio_rs_feature
     } else {
-        iommufd_dirty_vfio_rs_tracker
+        iommufd_dirty_vfio_rs_feature
     };
     let _ = if true {
         bindings::iommufd_dirty_vfio_rs_destroy

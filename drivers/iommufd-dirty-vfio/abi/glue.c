@@ -16,8 +16,7 @@ static int dirty_feature(struct vfio_device *device, void *made, u32 flags,
 	if (!(flags & VFIO_DEVICE_FEATURE_PROBE) &&
 	    vfio_device_log_in_use(device))
 		return -EBUSY;
-	return iommufd_dirty_vfio_feature(iommufd_dirty_vfio_rs_tracker(made),
-					  flags, arg, argsz);
+	return iommufd_dirty_vfio_rs_feature(made, flags, arg, argsz);
 }
 
 static const struct vfio_dirty_ops dirty_ops = {
@@ -35,6 +34,12 @@ int iommufd_dirty_vfio_register(void)
 void iommufd_dirty_vfio_unregister(void)
 {
 	vfio_dirty_unregister(&dirty_ops);
+}
+
+int iommufd_dirty_vfio_bind(struct iommufd_dirty_tracker *tracker, u32 flags,
+			    void __user *arg, size_t argsz)
+{
+	return iommufd_dirty_vfio_feature(tracker, flags, arg, argsz);
 }
 
 const char *iommufd_dirty_vfio_name(struct vfio_device *device)

@@ -18,8 +18,13 @@ const void *iommufd_dirty_vfio_space(struct vfio_device *device);
 bool iommufd_dirty_vfio_emulated(struct vfio_device *device);
 bool iommufd_dirty_vfio_has_log(struct vfio_device *device);
 
-/* bindgen does not evaluate sizeof(). */
+/* iommufd_dirty_vfio_feature() is inline. */
+int iommufd_dirty_vfio_bind(struct iommufd_dirty_tracker *tracker, u32 flags,
+			    void __user *arg, size_t argsz);
+
+/* bindgen does not evaluate sizeof(), nor what is in parentheses. */
 enum {
+	IOMMUFD_DIRTY_VFIO_PROBE = VFIO_DEVICE_FEATURE_PROBE,
 	IOMMUFD_DIRTY_VFIO_MAX_RANGES = VFIO_LOG_MAX_RANGES,
 };
 
@@ -35,7 +40,8 @@ void iommufd_dirty_memcg_leave(struct mem_cgroup *old);
 
 /* struct vfio_dirty_ops: what glue.c leaves to Rust. */
 void *iommufd_dirty_vfio_rs_create(struct vfio_device *device);
-struct iommufd_dirty_tracker *iommufd_dirty_vfio_rs_tracker(void *made);
+int iommufd_dirty_vfio_rs_feature(void *made, u32 flags, void __user *arg,
+				  size_t argsz);
 void iommufd_dirty_vfio_rs_destroy(void *made);
 
 #endif

@@ -61,6 +61,27 @@ TEST_F(software, moved_to_another_address_space)
 	test_err_start(EXDEV, self->fd, 0, SZ_4K);
 }
 
+/* What a context that refuses the device learns of its address space is not kept. */
+TEST_F(software, refused_in_another_address_space)
+{
+	__u32 ioas_id;
+	int fd;
+
+	ASSERT_EQ(0, _iommu_ioas_alloc(self->members.iommu, &ioas_id));
+	ASSERT_EQ(0, _vfio_attach(self->dev[0].fd, ioas_id));
+	fd = open(DEV_PATH, O_RDWR | O_CLOEXEC);
+	ASSERT_NE(-1, fd);
+	test_err_vfio_dirty_bind(EBUSY, self->dev[0].fd, fd, POLICY_FAIL);
+	EXPECT_EQ(0, _vfio_dirty_probe(self->dev[0].fd));
+	test_err_start(EXDEV, self->fd, 0, SZ_4K);
+
+	ASSERT_EQ(0, _vfio_attach(self->dev[0].fd, self->members.ioas_id));
+	test_cmd_start(self->fd, SZ_4K);
+	write_some(&self->dev[0], 20);
+	read_all();
+	close(fd);
+}
+
 TEST_F(software, bound_twice)
 {
 	int fd = open(DEV_PATH, O_RDWR | O_CLOEXEC);
