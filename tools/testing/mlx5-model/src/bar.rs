@@ -91,6 +91,10 @@ pub fn read(device: &mut Device, function: usize, offset: u64, buf: &mut [u8]) -
     offset
         .checked_add(buf.len() as u64)
         .filter(|end| *end <= SIZE)?;
+    if device.functions.get(function)?.unplugged {
+        buf.fill(0xff);
+        return Some(());
+    }
     if offset == MSIX_PBA {
         let pending = device.functions.get(function)?.irqs.pending().to_le_bytes();
         buf.iter_mut()
@@ -110,6 +114,9 @@ pub fn write(device: &mut Device, function: usize, offset: u64, buf: &[u8]) -> O
     offset
         .checked_add(buf.len() as u64)
         .filter(|end| *end <= SIZE)?;
+    if device.functions.get(function)?.unplugged {
+        return Some(());
+    }
     for (at, word) in (offset..).step_by(4).zip(buf.chunks_exact(4)) {
         let word = u32::from_be_bytes(word.try_into().ok()?);
         write_word(device, function, at, word);

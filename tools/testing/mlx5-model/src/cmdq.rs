@@ -4,11 +4,14 @@
 //!
 //! C header: include/linux/mlx5/device.h, `struct mlx5_cmd_layout`, `struct mlx5_cmd_prot_block`.
 
+use std::time::Duration;
+
 use crate::bits::In;
 use crate::bits::Out;
 use crate::cmd;
 use crate::device::Device;
 use crate::eq::EventData;
+use crate::faults::Fault;
 use crate::ifc;
 use crate::image::persist;
 use crate::memory::Memory;
@@ -131,6 +134,7 @@ fn be64(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// An entry: `struct mlx5_cmd_layout`.
+#[derive(Debug)]
 struct Entry([u8; ENTRY]);
 
 impl Entry {
@@ -228,25 +232,93 @@ pub fn doorbell(device: &mut Device, function: usize, entries: u32) {
     device.pump();
 }
 
+/// A command that was read, and not yet executed.
+#[derive(Debug)]
+pub struct Late {
+    /// When it is.
+    pub due: Duration,
+    /// Whose it is.
+    pub function: usize,
+    command: Fetched,
+}
+
+#[derive(Debug)]
+struct Fetched {
+    index: u32,
+    address: u64,
+    entry: Entry,
+    input: Result<Vec<u8>, Delivery>,
+}
+
+/// Executes what was delayed and is due.
+pub fn late(device: &mut Device) {
+    let now = device.now();
+    let all = std::mem::take(&mut device.late);
+    let (due, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|late| late.due <= now);
+    device.late = later;
+    for late in due {
+        finish(device, late.function, late.command);
+    }
+}
+
 fn execute(device: &mut Device, function: usize, index: u32) {
-    let Some(f) = device.functions.get(function) else {
+    let Some(command) = fetch(device, function, index) else {
         return;
     };
+    let opcode = u64::from(be32(&command.entry.0, Entry::IN) >> 16);
+    let held = |fault| matches!(fault, Fault::Swallow | Fault::Slow(_));
+    match device.faults.command(opcode, held) {
+        None | Some(Fault::Refuse { .. }) => finish(device, function, command),
+        Some(Fault::Swallow) => {}
+        Some(Fault::Slow(time)) => {
+            let due = device.now().saturating_add(time);
+            device.late.push(Late {
+                due,
+                function,
+                command,
+            });
+        }
+    }
+}
+
+fn fetch(device: &Device, function: usize, index: u32) -> Option<Fetched> {
+    let f = device.functions.get(function)?;
     let address = f.cmdq.entry(index);
     let mut entry = Entry([0; ENTRY]);
     if f.memory.read(address, &mut entry.0).is_err() {
         eprintln!("{}: no command entry at {address:#x}", f.name);
-        return;
+        return None;
     }
     if entry.0[Entry::STATUS] & OWNER_HW == 0 {
         eprintln!("{}: command entry {index} is not ours", f.name);
-        return;
+        return None;
     }
+    let checked = entry.check();
+    let input = checked.and_then(|()| entry.input(&f.memory, f.caps.checksums()));
+    Some(Fetched {
+        index,
+        address,
+        entry,
+        input,
+    })
+}
+
+fn finish(device: &mut Device, function: usize, command: Fetched) {
+    let Fetched {
+        index,
+        address,
+        mut entry,
+        input,
+    } = command;
+    let Some(f) = device.functions.get(function) else {
+        return;
+    };
+    device.counts.commands += 1;
     const COMPLETION: u8 = ifc::MLX5_EVENT_TYPE_CODING_COMMAND_INTERFACE_COMPLETION as u8;
     // Who creates the EQ, or destroys it, has to poll.
     let events = f.objects.eqs.iter().any(|(_, eq)| eq.takes(COMPLETION));
 
-    let status = match run(device, function, &mut entry) {
+    let status = match input.and_then(|input| run(device, function, &mut entry, &input)) {
         Ok(()) => 0,
         Err(delivery) => {
             eprintln!("command entry {index}: {delivery:?}");
@@ -278,14 +350,14 @@ fn execute(device: &mut Device, function: usize, index: u32) {
     }
 }
 
-fn run(device: &mut Device, function: usize, entry: &mut Entry) -> Result<(), Delivery> {
-    entry.check()?;
-    let Some(f) = device.functions.get(function) else {
-        return Ok(());
-    };
-    let input = entry.input(&f.memory, f.caps.checksums())?;
+fn run(
+    device: &mut Device,
+    function: usize,
+    entry: &mut Entry,
+    input: &[u8],
+) -> Result<(), Delivery> {
     let room = entry.out_len()?;
-    let Out(out) = cmd::execute(device, function, In(&input), room);
+    let Out(out) = cmd::execute(device, function, In(input), room);
     match device.functions.get(function) {
         Some(f) => entry.output(&f.memory, out),
         None => Ok(()),

@@ -6,17 +6,22 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::bar;
 use crate::bar::InitSegment;
 use crate::caps;
 use crate::caps::Caps;
+use crate::cmdq;
 use crate::cmdq::CommandQueue;
 use crate::cq::Cq;
 use crate::dma::Engine;
 use crate::eq::Eq;
 use crate::eq::EventData;
+use crate::faults::Faults;
+use crate::ifc::MLX5_EVENT_TYPE_CODING_CQ_ERROR;
+use crate::ifc::MLX5_EVENT_TYPE_CODING_LOCAL_WQ_CATASTROPHIC_ERROR;
 use crate::ifc::MLX5_OBJ_TYPE_PAGE_TRACK;
 use crate::image;
 use crate::image::persist;
@@ -29,13 +34,14 @@ use crate::mkey::Mkey;
 use crate::pci;
 use crate::pci::Config;
 use crate::pci::Effect;
+use crate::qp;
 use crate::qp::Qp;
 use crate::rdma;
 use crate::table::Table;
-use crate::tracker;
 use crate::tracker::limit;
 use crate::tracker::Tracker;
 use crate::vsc::Gateway;
+use crate::written::Written;
 
 /// The PF is function 0; VF n is function n.
 pub const PF: usize = 0;
@@ -90,6 +96,10 @@ pub struct Function {
     pub objects: Objects,
     /// The test's own; VFs only.
     pub engine: Engine,
+    /// What it wrote, for who asks. No reset forgets it.
+    pub written: Written,
+    /// It was pulled out of its slot.
+    pub unplugged: bool,
     /// For migration.
     pub suspended: Suspended,
     /// Incremental images can be had.
@@ -222,6 +232,8 @@ impl Function {
             vport: Vport::default(),
             objects: Objects::default(),
             engine: Engine::default(),
+            written: Written::default(),
+            unplugged: false,
             suspended: Suspended::default(),
             tracked: false,
             held_commands: 0,
@@ -309,7 +321,7 @@ impl Function {
             return;
         };
         if let Some(tracker) = self.objects.trackers.get_mut(id) {
-            tracker.state = tracker::State::Error;
+            tracker.fail();
         }
         let mut data: EventData = [0; 28];
         data[2..4].copy_from_slice(&(MLX5_OBJ_TYPE_PAGE_TRACK as u16).to_be_bytes());
@@ -325,12 +337,39 @@ impl Function {
         if !qp.sends.is_empty() {
             return;
         }
+        let mut failed = false;
         for (_, tracker) in self.objects.trackers.iter_mut() {
-            if tracker.qpn == qpn && tracker.state == tracker::State::Reporting {
-                tracker.state = tracker::State::Tracking;
+            if tracker.qpn == qpn {
+                failed |= tracker.reported();
+            }
+        }
+        if failed {
+            self.tracker_failed(qpn);
+        }
+    }
+
+    /// Begins the reports that are due.
+    fn begin_reports(&mut self, now: Duration) {
+        for (_, tracker) in self.objects.trackers.iter_mut() {
+            let Some(messages) = tracker.begin(now) else {
+                continue;
+            };
+            if let Some(qp) = self.objects.qps.get_mut(tracker.qpn) {
+                qp.sends.extend(messages);
             }
         }
     }
+}
+
+/// What was done since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Commands that were executed.
+    pub commands: u64,
+    /// Reports that were asked for.
+    pub reports: u64,
+    /// Messages that were received.
+    pub messages: u64,
 }
 
 /// All functions.
@@ -340,6 +379,12 @@ pub struct Device {
     pub functions: Vec<Function>,
     /// The clock's zero.
     pub started: Instant,
+    /// What shall go wrong.
+    pub faults: Faults,
+    /// Commands that were delayed.
+    pub late: Vec<cmdq::Late>,
+    /// For who measures.
+    pub counts: Counts,
     files: Files,
 }
 
@@ -349,6 +394,9 @@ impl Device {
         Self {
             functions: (0..=vfs).map(|n| Function::new(n, vfs)).collect(),
             started: Instant::now(),
+            faults: Faults::default(),
+            late: Vec::new(),
+            counts: Counts::default(),
             files: Files::default(),
         }
     }
@@ -381,10 +429,11 @@ impl Device {
     /// A DMA write of a function, seen by who tracks it.
     pub fn dma_write(&mut self, function: usize, iova: u64, bytes: &[u8]) -> Result<(), Fault> {
         let f = self.functions.get_mut(function).ok_or(Fault { iova })?;
-        if !f.config.is_bus_master() || f.suspended.initiator {
+        if !f.config.is_bus_master() || f.suspended.initiator || f.unplugged {
             return Err(Fault { iova });
         }
         f.memory.write(iova, bytes)?;
+        f.written.record(iova, bytes.len() as u64);
         let vhca_id = f.vhca_id;
         let pf = self.functions.get_mut(PF).ok_or(Fault { iova })?;
         for (_, tracker) in pf.objects.trackers.iter_mut() {
@@ -395,16 +444,103 @@ impl Device {
         Ok(())
     }
 
-    /// Sends what can be sent; to be called from time to time as long as something is [`waiting`].
+    /// The time since the start.
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Does what is due, and sends what can be sent; to be called from time to time as long as
+    /// something is [`waiting`].
     ///
     /// [`waiting`]: Self::waiting
     pub fn pump(&mut self) {
-        self.functions.iter_mut().for_each(rdma::pump);
+        cmdq::late(self);
+        let now = self.now();
+        for f in &mut self.functions {
+            f.begin_reports(now);
+            self.counts.messages += rdma::pump(f);
+        }
     }
 
-    /// Whether a message waits for its receiver.
+    /// Whether a command or a report is delayed, or a message waits for its receiver.
     pub fn waiting(&self) -> bool {
-        self.functions.iter().any(rdma::waiting)
+        let reports = |f: &Function| f.objects.trackers.iter().any(|(_, t)| t.waiting());
+        let waits = |f: &Function| rdma::waiting(f) || reports(f);
+        !self.late.is_empty() || self.functions.iter().any(waits)
+    }
+
+    /// Pulls a function out of its slot; with the PF go the VFs. The platform's mappings and
+    /// interrupts stay, and nothing gets there.
+    pub fn unplug(&mut self, function: usize) {
+        self.reset(function);
+        let all = self.functions.iter_mut().enumerate();
+        for (_, f) in all.filter(|(index, _)| function == PF || *index == function) {
+            f.unplugged = true;
+        }
+    }
+
+    /// Puts it back, as it is after a reset.
+    pub fn plug(&mut self, function: usize) {
+        let all = self.functions.iter_mut().enumerate();
+        for (_, f) in all.filter(|(index, _)| function == PF || *index == function) {
+            f.unplugged = false;
+        }
+    }
+
+    /// The tracker that reports by this QP of the PF fails of itself.
+    pub fn fail_tracker(&mut self, qpn: u32) {
+        if let Some(pf) = self.functions.get_mut(PF) {
+            // What it has not sent yet is lost.
+            if let Some(qp) = pf.objects.qps.get_mut(qpn) {
+                qp.sends.clear();
+            }
+            pf.tracker_failed(qpn);
+        }
+    }
+
+    /// The CQ for the messages of this QP overruns. Nobody knows but who hears of it, until the next
+    /// message.
+    pub fn overrun(&mut self, qpn: u32) {
+        let Some((pf, remote)) = self.receiver(qpn) else {
+            return;
+        };
+        let receive = pf
+            .objects
+            .qps
+            .get(remote)
+            .and_then(|qp| qp.receive.as_ref());
+        let Some(cqn) = receive.map(|receive| receive.cqn) else {
+            return;
+        };
+        if let Some(cq) = pf.objects.cqs.get_mut(cqn) {
+            cq.fail();
+        }
+        let mut data: EventData = [0; 28];
+        data[..4].copy_from_slice(&cqn.to_be_bytes());
+        data[11] = 1;
+        pf.event(MLX5_EVENT_TYPE_CODING_CQ_ERROR as u8, &data);
+    }
+
+    /// The QP that receives the messages of this one fails, and it is as above.
+    pub fn qp_error(&mut self, qpn: u32) {
+        let Some((pf, remote)) = self.receiver(qpn) else {
+            return;
+        };
+        if let Some(qp) = pf.objects.qps.get_mut(remote) {
+            qp.state = qp::State::Error;
+        }
+        let mut data: EventData = [0; 28];
+        data[24..].copy_from_slice(&remote.to_be_bytes());
+        pf.event(
+            MLX5_EVENT_TYPE_CODING_LOCAL_WQ_CATASTROPHIC_ERROR as u8,
+            &data,
+        );
+    }
+
+    fn receiver(&mut self, qpn: u32) -> Option<(&mut Function, u32)> {
+        let pf = self.functions.get_mut(PF)?;
+        let remote = pf.objects.qps.get(qpn)?.remote;
+        Some((pf, remote))
     }
 
     /// A function level reset, or a reset of the bus.
@@ -418,12 +554,18 @@ impl Device {
                 vf.power_off();
             }
         }
+        self.late
+            .retain(|late| function != PF && late.function != function);
     }
 
     /// Reads from the configuration space; `None` beyond its end.
     pub fn config_read(&mut self, function: usize, offset: usize, buf: &mut [u8]) -> Option<()> {
         let f = self.functions.get_mut(function)?;
         f.config.read(offset, buf)?;
+        if f.unplugged {
+            buf.fill(0xff);
+            return Some(());
+        }
         let register = offset.checked_sub(pci::GATEWAY);
         if let (Some(gateway), Some(register), 4) = (&mut f.gateway, register, buf.len()) {
             if (4..pci::GATEWAY_SIZE).contains(&register) {
@@ -436,6 +578,9 @@ impl Device {
     /// Writes to the configuration space; `None` beyond its end.
     pub fn config_write(&mut self, function: usize, offset: usize, buf: &[u8]) -> Option<()> {
         let f = self.functions.get_mut(function)?;
+        if f.unplugged {
+            return Some(());
+        }
         let effect = f.config.write(offset, buf)?;
         let register = offset.checked_sub(pci::GATEWAY);
         let word = <[u8; 4]>::try_from(buf).map(u32::from_le_bytes);

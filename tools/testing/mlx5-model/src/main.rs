@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! mlx5-model DIRECTORY VFS: one PF and VFS VFs, each behind a socket in DIRECTORY.
+//! mlx5-model DIRECTORY VFS: one PF and VFS VFs, each behind a socket in DIRECTORY, and one to
+//! control it.
 
 use std::env;
 use std::io;
@@ -14,6 +15,7 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
+use mlx5_model::control;
 use mlx5_model::device::Device;
 use mlx5_model::vfio_user::Server;
 
@@ -40,12 +42,30 @@ fn retry(device: &Mutex<Device>) {
     }
 }
 
+/// Serves the clients of the control socket side by side: a VM keeps one for as long as it runs.
+fn serve_control(device: &Arc<Mutex<Device>>, listener: &UnixListener) {
+    for socket in listener.incoming() {
+        let device = Arc::clone(device);
+        thread::spawn(move || {
+            let served = socket.and_then(|socket| control::serve(&device, socket));
+            if let Err(error) = served {
+                eprintln!("control.sock: {error}");
+            }
+        });
+    }
+}
+
 fn listen(directory: &Path, vfs: u16) -> io::Result<()> {
     let device = Arc::new(Mutex::new(Device::new(vfs)));
     let mut threads = vec![thread::spawn({
         let device = Arc::clone(&device);
         move || retry(&device)
     })];
+    let listener = UnixListener::bind(directory.join("control.sock"))?;
+    threads.push(thread::spawn({
+        let device = Arc::clone(&device);
+        move || serve_control(&device, &listener)
+    }));
     for function in 0..=usize::from(vfs) {
         let name = match function {
             0 => "pf.sock".to_string(),

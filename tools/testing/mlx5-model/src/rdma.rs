@@ -135,33 +135,48 @@ fn fail_qp(f: &mut Function, qpn: u32) -> Sent {
     Sent::Failed
 }
 
-/// Sends what can be sent.
-pub fn pump(f: &mut Function) {
-    let senders: Vec<u32> = f.objects.qps.iter().map(|(qpn, _)| qpn).collect();
-    for qpn in senders {
-        while let Some(qp) = f.objects.qps.get(qpn) {
-            let (State::ReadyToSend, Some(message)) = (qp.state, qp.sends.front().cloned()) else {
-                break;
-            };
-            let sent = send(f, qp.remote, &message);
-            let Some(qp) = f.objects.qps.get_mut(qpn) else {
-                break;
-            };
-            match sent {
-                Sent::NotReady => break,
-                Sent::Done => {
-                    qp.sends.pop_front();
-                }
-                Sent::Failed => {
-                    qp.sends.clear();
-                    qp.state = State::Error;
-                    f.tracker_failed(qpn);
-                    break;
-                }
+/// Sends one message of a QP; whether it was received.
+fn step(f: &mut Function, qpn: u32) -> bool {
+    let Some(qp) = f.objects.qps.get_mut(qpn) else {
+        return false;
+    };
+    if qp.state != State::ReadyToSend {
+        return false;
+    }
+    let remote = qp.remote;
+    let Some(message) = qp.sends.pop_front() else {
+        return false;
+    };
+    let sent = send(f, remote, &message);
+    if let Some(qp) = f.objects.qps.get_mut(qpn) {
+        match sent {
+            Sent::Done => return true,
+            Sent::NotReady => qp.sends.push_front(message),
+            Sent::Failed => {
+                qp.sends.clear();
+                qp.state = State::Error;
+                f.tracker_failed(qpn);
             }
         }
-        f.tracker_reported(qpn);
     }
+    false
+}
+
+/// Sends what can be sent, the QPs by turns; how many messages were received.
+pub fn pump(f: &mut Function) -> u64 {
+    let mut senders = Vec::new();
+    for (qpn, _) in f.objects.qps.iter() {
+        senders.push(qpn);
+    }
+    let (mut received, mut before) = (0, u64::MAX);
+    while before != received {
+        before = received;
+        for qpn in &senders {
+            received += u64::from(step(f, *qpn));
+        }
+    }
+    senders.into_iter().for_each(|qpn| f.tracker_reported(qpn));
+    received
 }
 
 /// Whether a send waits for a receive.

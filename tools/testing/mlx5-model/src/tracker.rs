@@ -3,7 +3,9 @@
 //! The page tracker: which pages a VHCA wrote, in which ranges, and the messages that tell.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use crate::faults::Report;
 use crate::image::Persist;
 use crate::image::Reader;
 use crate::qp::Message;
@@ -52,6 +54,21 @@ pub struct Tracker {
     ranges: Vec<(u64, u64)>,
     /// Dirty pages, by their number.
     dirty: BTreeSet<u64>,
+    /// A report that has not begun.
+    asked: Option<Asked>,
+    /// When the report has been sent, it fails.
+    fails: bool,
+}
+
+/// A report that was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    iova: u64,
+    len: u64,
+    /// When it begins; `None` for never.
+    due: Option<Duration>,
+    /// After how many messages it fails.
+    cut: Option<usize>,
 }
 
 impl Tracker {
@@ -69,7 +86,67 @@ impl Tracker {
                 .map(|(start, len)| (*start, last(*start, *len)))
                 .collect(),
             dirty: BTreeSet::new(),
+            asked: None,
+            fails: false,
         }
+    }
+
+    /// How many ranges there are.
+    pub fn ranges(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// A report of this range is asked for, and this becomes of it.
+    pub fn ask(&mut self, iova: u64, len: u64, now: Duration, report: Report) {
+        let (due, cut) = match report {
+            Report::Whole(delay) => (Some(now.saturating_add(delay)), None),
+            Report::Cut(delay, messages) => (Some(now.saturating_add(delay)), Some(messages)),
+            Report::Mute => (None, None),
+        };
+        self.state = State::Reporting;
+        self.asked = Some(Asked {
+            iova,
+            len,
+            due,
+            cut,
+        });
+    }
+
+    /// Whether a report will begin.
+    pub fn waiting(&self) -> bool {
+        self.asked.is_some_and(|asked| asked.due.is_some())
+    }
+
+    /// Begins the report that is due: its messages.
+    pub fn begin(&mut self, now: Duration) -> Option<Vec<Message>> {
+        let asked = self
+            .asked
+            .filter(|asked| asked.due.is_some_and(|due| due <= now))?;
+        self.asked = None;
+        let mut messages = self.report(asked.iova, asked.len);
+        if let Some(count) = asked.cut {
+            messages.truncate(count);
+            messages
+                .iter_mut()
+                .for_each(|message| message.immediate = (State::Reporting as u32) << 28);
+            self.fails = true;
+        }
+        Some(messages)
+    }
+
+    /// All messages are sent; true if it fails now.
+    pub fn reported(&mut self) -> bool {
+        if self.state != State::Reporting || self.asked.is_some() {
+            return false;
+        }
+        self.state = State::Tracking;
+        std::mem::take(&mut self.fails)
+    }
+
+    /// It does nothing any more.
+    pub fn fail(&mut self) {
+        self.state = State::Error;
+        self.asked = None;
     }
 
     /// The VHCA wrote `len` bytes at `iova`.

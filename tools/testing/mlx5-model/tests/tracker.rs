@@ -5,6 +5,7 @@
 mod driver;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use driver::input;
 use driver::Driver;
@@ -71,8 +72,10 @@ impl Tracking {
         let uar = driver.alloc_uar();
         let irq = driver.vector(1);
         let eqn = driver.create_eq(uar, EQ, 6, 1, 0);
-        let events =
-            (1 << EVENT_OBJECT_CHANGE) | (1 << 0x11) | (1 << MLX5_EVENT_TYPE_CODING_CQ_ERROR);
+        let events = (1 << EVENT_OBJECT_CHANGE)
+            | (1 << 0x5)
+            | (1 << 0x11)
+            | (1 << MLX5_EVENT_TYPE_CODING_CQ_ERROR);
         driver.create_eq(uar, ASYNC_EQ, 6, 0, events);
         let pd = driver.command(MLX5_CMD_OP_ALLOC_PD, input(16, &[]), 16);
         let pd = pd.get(alloc_pd_out::pd);
@@ -419,6 +422,115 @@ fn a_cq_that_nobody_reads_ends_the_tracking() {
         .driver
         .try_command(MLX5_CMD_OP_MODIFY_GENERAL_OBJECT, report, 16);
     assert_eq!(reply.status(), BAD_RES_STATE);
+}
+
+fn ask(t: &mut Tracking, line: &str) -> String {
+    mlx5_model::control::execute(&mut t.driver.device, line)
+}
+
+/// An hour passes.
+fn pass(t: &mut Tracking) {
+    let started = &mut t.driver.device.started;
+    *started = started
+        .checked_sub(Duration::from_secs(3600))
+        .expect("uptime");
+    t.driver.device.pump();
+}
+
+fn ask_for_report(t: &mut Tracking, id: u32) -> u8 {
+    let report = Tracking::report_of(id, TARGET, TARGET_SIZE);
+    let reply = t
+        .driver
+        .try_command(MLX5_CMD_OP_MODIFY_GENERAL_OBJECT, report, 16);
+    reply.status()
+}
+
+#[test]
+fn a_report_can_be_late() {
+    let mut t = Tracking::new();
+    let id = t.create(12, &[(TARGET, TARGET_SIZE)]);
+    assert_eq!(ask(&mut t, "report-delay 36ee80"), "ok");
+    t.vf_writes(TARGET, 1);
+    assert_eq!(ask_for_report(&mut t, id), 0);
+    t.driver.device.pump();
+    assert!(t.driver.device.waiting());
+    assert_eq!(t.poll(), None);
+    assert_eq!(ask_for_report(&mut t, id), BAD_RES_STATE);
+    assert_eq!(ask(&mut t, "trackers"), "ok 1:c:1:1");
+    // What is written before it begins is in it.
+    t.vf_writes(TARGET + 4096, 1);
+    pass(&mut t);
+    let all = vec![TARGET, TARGET + 4096];
+    assert_eq!(t.poll(), Some((MLX5_PAGE_TRACK_STATE_TRACKING, all)));
+    assert_eq!(ask(&mut t, "trackers"), "ok 1:c:0:1");
+    let counts = ask(&mut t, "count");
+    assert!(counts.ends_with(" reports=1 messages=1"), "{counts}");
+}
+
+#[test]
+fn a_report_can_be_mute() {
+    let mut t = Tracking::new();
+    let id = t.create(12, &[(TARGET, TARGET_SIZE)]);
+    assert_eq!(ask(&mut t, "mute 1"), "ok");
+    assert_eq!(ask_for_report(&mut t, id), 0);
+    pass(&mut t);
+    assert!(!t.driver.device.waiting());
+    assert_eq!(t.poll(), None);
+    assert_eq!(t.state(id), MLX5_PAGE_TRACK_STATE_REPORTING);
+    let tracker = input(
+        16,
+        &[
+            (general_obj_in_cmd_hdr::obj_type, MLX5_OBJ_TYPE_PAGE_TRACK),
+            (general_obj_in_cmd_hdr::obj_id, id.into()),
+        ],
+    );
+    t.driver
+        .command(MLX5_CMD_OP_DESTROY_GENERAL_OBJECT, tracker, 16);
+    let id = t.create(12, &[(TARGET, TARGET_SIZE)]);
+    assert_eq!(t.read(id, TARGET, TARGET_SIZE), pages(&[]));
+}
+
+#[test]
+fn a_report_can_be_cut() {
+    for messages in [0, 1, 2, 9] {
+        let mut t = Tracking::new();
+        let id = t.create(12, &[(0, 1 << 40)]);
+        let trackers = &mut t.driver.device.functions[0].objects.trackers;
+        let tracker = trackers.get_mut(id).expect("the tracker");
+        (0..2000).for_each(|page| tracker.written(TARGET + (page << 12), 1));
+        assert_eq!(ask(&mut t, &format!("cut 1 {messages:x}")), "ok");
+        let report = Tracking::report_of(id, 0, 1 << 40);
+        t.driver
+            .command(MLX5_CMD_OP_MODIFY_GENERAL_OBJECT, report, 16);
+        // There are four: less than nine.
+        for _ in 0..messages.min(4) {
+            let (state, pages) = t.poll().expect("a message");
+            assert_eq!(state, MLX5_PAGE_TRACK_STATE_REPORTING);
+            assert!(!pages.is_empty());
+        }
+        assert_eq!(t.poll(), None);
+        assert_eq!(t.state(id), MLX5_PAGE_TRACK_STATE_ERROR);
+        assert_eq!(t.driver.peek(ASYNC_EQ, 64)[1], EVENT_OBJECT_CHANGE);
+    }
+}
+
+#[test]
+fn what_a_tracker_uses_can_fail() {
+    // The event, and what a report comes to then.
+    for (what, event, status) in [
+        ("fail-tracker 1", EVENT_OBJECT_CHANGE, BAD_RES_STATE),
+        ("overrun 1", 0x4, 0),
+        ("qp-error 1", 0x5, 0),
+    ] {
+        let mut t = Tracking::new();
+        let id = t.create(12, &[(TARGET, TARGET_SIZE)]);
+        t.vf_writes(TARGET, 1);
+        assert_eq!(ask(&mut t, what), "ok");
+        assert_eq!(t.driver.peek(ASYNC_EQ, 64)[1], event, "{what}");
+        assert_eq!(ask_for_report(&mut t, id), status, "{what}");
+        assert_eq!(t.poll(), None, "{what}");
+        assert_eq!(t.state(id), MLX5_PAGE_TRACK_STATE_ERROR, "{what}");
+    }
 }
 
 #[test]

@@ -147,13 +147,13 @@ fn modify(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
         return Err(refusal!(BadParam, "only a report of a range"));
     }
     let id = input.get32(general_obj_in_cmd_hdr::obj_id);
-    let objects = &mut caller.me().objects;
-    let tracker = objects.trackers.get_mut(id);
+    let objects = &caller.me().objects;
+    let tracker = objects.trackers.get(id);
     let tracker = tracker.ok_or(refusal!(BadRes, "no such tracker"))?;
     if tracker.state != tracker::State::Tracking {
         return Err(refusal!(BadResState, "the tracker reports, or has failed"));
     }
-    let qp = objects.qps.get_mut(tracker.qpn);
+    let qp = objects.qps.get(tracker.qpn);
     let qp = qp.ok_or(refusal!(BadRes, "no such QP"))?;
     if qp.state != qp::State::ReadyToSend {
         return Err(refusal!(BadQpState, "the QP cannot send"));
@@ -162,8 +162,11 @@ fn modify(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
         get(page_track::range_start_address),
         get(page_track::length),
     );
-    qp.sends.extend(tracker.report(start, len));
-    tracker.state = tracker::State::Reporting;
+    let (now, report) = (caller.device.now(), caller.device.faults.report());
+    caller.device.counts.reports += 1;
+    let tracker = caller.me().objects.trackers.get_mut(id);
+    let tracker = tracker.ok_or(refusal!(BadRes, "no such tracker"))?;
+    tracker.ask(start, len, now, report);
     reply(id)
 }
 
