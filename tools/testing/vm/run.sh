@@ -45,11 +45,11 @@ qemu() {
 		processors=(-smp 1 -icount "shift=0,sleep=off")
 	fi
 	local machine=() model=()
-	if [ -n "$vfs" ]; then
+	if [ -n "$mlx5_model" ]; then
 		# The model reaches the guest's memory by the file that it is.
 		machine=(-machine memory-backend=ram
 			-object "memory-backend-memfd,id=ram,size=$memory,share=on")
-		model=(tools/testing/vm/with-model.sh "$vfs" "${logs_of_model#"$REPO"/}")
+		model=(tools/testing/vm/with-model.sh "$mlx5_model" "${logs_of_model#"$REPO"/}")
 	fi
 	# No LA57: identify_cpu() forgets for a moment that the CPU has it, and KASAN then
 	# takes any address for a wild one, if an interrupt comes just there.
@@ -58,22 +58,22 @@ qemu() {
 		-M q35 -accel "$accel" \
 		-cpu max,la57=off "${processors[@]}" -m $memory -nodefaults -display none -no-reboot \
 		-kernel /kernel/bzImage -initrd "/repo/build/$kernel/initramfs" \
-		-append "$command_line" "${machine[@]}" "${devices[@]}" "$@"
+		-append "$command_line" "${machine[@]}" "$@" "${devices[@]}"
 }
 
 # What a stage needs of the machine is in guest/STAGE.qemu: QEMU's arguments, an
 # option and its value a line. -append adds parameters of the kernel; -mlx5-model
-# starts tools/testing/mlx5-model with so many VFs, its sockets in /tmp.
-devices=() parameters='' vfs='' logs_of_model=''
+# starts tools/testing/mlx5-model with these arguments, its sockets in /tmp.
+devices=() parameters='' mlx5_model='' logs_of_model=''
 read_machine() {
 	local option value file=$VM/guest/$1.qemu
-	devices=() parameters='' vfs='' logs_of_model=$LOGS/$1-$kernel.model
+	devices=() parameters='' mlx5_model='' logs_of_model=$LOGS/$1-$kernel.model
 	[ -f "$file" ] || return 0
 	while read -r option value; do
 		case $option in
 		'' | '#'*) ;;
 		-append) parameters+=" $value" ;;
-		-mlx5-model) vfs=$value ;;
+		-mlx5-model) mlx5_model=$value ;;
 		*) devices+=("$option" "$value") ;;
 		esac
 	done < "$file"

@@ -3,13 +3,14 @@
 # Runs a command beside tools/testing/mlx5-model, in the toolchain root: the end of
 # the command is the end of the model.
 #
-# with-model.sh VFS LOG COMMAND...
+# with-model.sh 'VFS [OPTION...]' LOG COMMAND...
 set -eu
 
-vfs=$1 log=$2
+arguments=$1 vfs=${1%% *} log=$2
 shift 2
-build/mlx5-model/release/mlx5-model /tmp "$vfs" 2> "$log" &
-for socket in pf $(seq -f vf%.0f "$vfs"); do
+# shellcheck disable=SC2086 # as many arguments as there are words
+build/mlx5-model/release/mlx5-model /tmp $arguments 2> "$log" &
+for socket in control pf $(seq -f vf%.0f "$vfs"); do
 	tries=100
 	until [ -S "/tmp/$socket.sock" ]; do
 		tries=$((tries - 1))
