@@ -26,14 +26,26 @@ pub(crate) mod provider;
 )]
 pub(crate) mod bindings {
     use kernel::bindings::{
+        completion,
+        dma_addr_t,
+        list_head,
         module,
-        pci_dev, //
+        notifier_block,
+        refcount_t, //
     };
     use pin_init::MaybeZeroable;
 
     /// bindgen would make the unions in it, opaque or not.
     #[repr(C)]
     pub struct mlx5_core_dev([u8; 0]);
+
+    // These are only pointed to.
+    pub enum mlx5_dma_pool_page {}
+    pub enum mlx5_eq_comp {}
+    pub enum mlx5_eqe {}
+    pub enum mlx5_ib_user_db_page {}
+    pub enum mlx5_rsc_debug {}
+    pub enum mlx5_uars_page {}
 
     include!(env!("VFIO_MLX5_BINDINGS"));
 }

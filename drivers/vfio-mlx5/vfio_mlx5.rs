@@ -5,6 +5,13 @@
 use kernel::prelude::*;
 
 mod abi;
+pub mod cmd;
+pub mod cqe;
+pub mod ifc;
+pub mod limits;
+#[path = "../iommufd-dirty/logic/range.rs"]
+pub mod range;
+pub mod report;
 
 module! {
     type: VfioMlx5,

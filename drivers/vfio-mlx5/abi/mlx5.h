@@ -6,7 +6,30 @@
 #ifndef __VFIO_MLX5_MLX5_H
 #define __VFIO_MLX5_MLX5_H
 
+#include <linux/mlx5/cq.h>
 #include <linux/mlx5/driver.h>
+#include <linux/mlx5/eq.h>
 #include <linux/mlx5/mlx5_ifc.h>
+#include <linux/mlx5/qp.h>
+
+/* bindgen does not evaluate macros of macros. */
+enum {
+	VFIO_MLX5_CAP_LEN = MLX5_UN_SZ_BYTES(hca_cap_union),
+	VFIO_MLX5_MTU_4096 = IB_MTU_4096,
+};
+
+/* A page of the device's capabilities, VFIO_MLX5_CAP_LEN bytes. */
+const void *vfio_mlx5_cap(struct mlx5_core_dev *mdev, enum mlx5_cap_type type);
+int vfio_mlx5_numa_node(struct mlx5_core_dev *mdev);
+u8 vfio_mlx5_ts_format(struct mlx5_core_dev *mdev);
+
+u32 vfio_mlx5_uar_index(struct mlx5_uars_page *uar);
+void vfio_mlx5_cq_arm(struct mlx5_core_cq *cq, struct mlx5_uars_page *uar,
+		      u32 counter);
+void vfio_mlx5_cq_wait_unused(struct mlx5_core_cq *cq);
+
+/* What an event is about: the number of a general object, of a queue pair. */
+u32 vfio_mlx5_event_object(const void *eqe);
+bool vfio_mlx5_event_qp(const void *eqe, u32 *qpn);
 
 #endif
