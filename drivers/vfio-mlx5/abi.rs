@@ -7,6 +7,11 @@ use kernel::{
     prelude::*, //
 };
 
+pub(crate) mod core_dev;
+pub(crate) mod cq;
+pub(crate) mod dma;
+pub(crate) mod events;
+
 #[allow(unreachable_pub)]
 #[path = "../iommufd-dirty/provider.rs"]
 pub(crate) mod provider;

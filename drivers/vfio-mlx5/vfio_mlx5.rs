@@ -9,9 +9,11 @@ pub mod cmd;
 pub mod cqe;
 pub mod ifc;
 pub mod limits;
+mod qp;
 #[path = "../iommufd-dirty/logic/range.rs"]
 pub mod range;
 pub mod report;
+mod tracker;
 
 module! {
     type: VfioMlx5,
@@ -20,6 +22,17 @@ module! {
     description: "VFIO driver of ConnectX VFs with a dirty tracker",
     license: "GPL",
     imports_ns: ["IOMMUFD", "IOMMUFD_DIRTY"],
+    params: {
+        report_timeout_ms: u32 {
+            default: 10000,
+            description: "Milliseconds that a VF's page tracker may be silent in the midst of a report",
+        },
+    },
+}
+
+/// How long a page tracker may be silent in the midst of a report, in milliseconds.
+fn report_timeout_ms() -> u32 {
+    module_parameters::report_timeout_ms.value()
 }
 
 struct VfioMlx5 {
