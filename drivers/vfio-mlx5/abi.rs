@@ -7,10 +7,13 @@ use kernel::{
     prelude::*, //
 };
 
+pub(crate) mod bitmap;
 pub(crate) mod core_dev;
 pub(crate) mod cq;
 pub(crate) mod dma;
 pub(crate) mod events;
+pub(crate) mod pf;
+mod vf;
 
 #[allow(unreachable_pub)]
 #[path = "../iommufd-dirty/provider.rs"]
@@ -36,6 +39,8 @@ pub(crate) mod bindings {
         list_head,
         module,
         notifier_block,
+        pci_dev,
+        rb_root_cached,
         refcount_t, //
     };
     use pin_init::MaybeZeroable;

@@ -1,19 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A VFIO driver of the virtual functions of ConnectX devices, with a dirty tracker.
+//!
+//! All that VFIO does for any PCI device is vfio-pci-core's. What is here is about the page tracker
+//! of the firmware: by it a VF is a tracker of /dev/iommufd-dirty, and has VFIO's DMA logging.
+//!
+//! - [`abi`]: everything that is unsafe;
+//! - [`vf`]: a VF, who uses its page tracker, and when that has to end;
+//! - [`dirty`], [`log`]: the two who may use it; [`wakers`]: how they are woken;
+//! - [`tracker`], with [`qp`]: the page tracker, and the queues by which it reports;
+//! - [`cmd`], [`ifc`]: the firmware's commands and their layouts; [`limits`], [`report`], [`cqe`]:
+//!   what it can take, and what it says. These need no kernel and are tested on the host;
+//! - [`logic`], [`mem`]: of iommufd-dirty.
+//!
+//! C headers: `include/linux/{vfio,vfio_pci_core}.h`, `include/linux/mlx5/*.h`.
 
 use kernel::prelude::*;
 
 mod abi;
 pub mod cmd;
 pub mod cqe;
+mod dirty;
 pub mod ifc;
 pub mod limits;
+mod log;
+#[path = "../iommufd-dirty/mem.rs"]
+pub mod mem;
 mod qp;
-#[path = "../iommufd-dirty/logic/range.rs"]
-pub mod range;
 pub mod report;
 mod tracker;
+mod vf;
+mod wakers;
+
+/// What iommufd-dirty has that needs no kernel, as far as it is of use here.
+#[path = "../iommufd-dirty/logic"]
+pub mod logic {
+    mod cut;
+    pub mod extents;
+    pub mod range;
+    pub mod range_set;
+
+    use cut::cut;
+}
+pub use logic::range;
 
 module! {
     type: VfioMlx5,

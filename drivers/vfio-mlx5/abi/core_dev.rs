@@ -159,6 +159,11 @@ impl CoreDev {
         self.cap(bindings::MLX5_CAP_GENERAL)
     }
 
+    /// The page `cmd_hca_cap_2` of its capabilities.
+    pub(crate) fn general_2_cap(&self) -> &[u8] {
+        self.cap(bindings::MLX5_CAP_GENERAL_2)
+    }
+
     /// The page `adv_virtualization_cap` of its capabilities.
     pub(crate) fn virtualization_cap(&self) -> &[u8] {
         self.cap(bindings::MLX5_CAP_ADV_VIRTUALIZATION)

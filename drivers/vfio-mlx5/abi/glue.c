@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The part of VFIO's side that must be C: the PCI driver and the ops of its
- * devices, because kernel::pci::Driver cannot host a VFIO driver.
+ * devices, because kernel::pci::Driver cannot host a VFIO driver, and what is
+ * inline or looks into VFIO's structures.
  */
+#include <linux/interval_tree.h>
 #include <linux/iommufd_dirty_vfio.h>
 #include <linux/module.h>
 #include <linux/pci.h>
@@ -10,11 +12,256 @@
 
 #include "glue.h"
 
+/**
+ * struct vfio_mlx5_device - A VF that is bound to this driver
+ * @core: What vfio_pci_core has of it
+ * @vf: What Rust has of it; NULL if it cannot be tracked
+ */
+struct vfio_mlx5_device {
+	struct vfio_pci_core_device core;
+	void *vf;
+};
+
+static struct vfio_mlx5_device *to_mlx5(struct vfio_device *vdev)
+{
+	return container_of(vdev, struct vfio_mlx5_device, core.vdev);
+}
+
+static int open_device(struct vfio_device *vdev)
+{
+	struct vfio_mlx5_device *mlx5 = to_mlx5(vdev);
+	int ret;
+
+	ret = vfio_pci_core_enable(&mlx5->core);
+	if (ret)
+		return ret;
+	if (mlx5->vf)
+		ret = vfio_mlx5_rs_open(mlx5->vf, vdev);
+	if (ret) {
+		vfio_pci_core_disable(&mlx5->core);
+		return ret;
+	}
+	vfio_pci_core_finish_enable(&mlx5->core);
+	return 0;
+}
+
+static void close_device(struct vfio_device *vdev)
+{
+	struct vfio_mlx5_device *mlx5 = to_mlx5(vdev);
+
+	if (mlx5->vf)
+		vfio_mlx5_rs_close(mlx5->vf);
+	vfio_pci_core_close_device(vdev);
+}
+
+static int device_feature(struct vfio_device *vdev, u32 flags, void __user *arg,
+			  size_t argsz)
+{
+	struct vfio_mlx5_device *mlx5 = to_mlx5(vdev);
+
+	if ((flags & VFIO_DEVICE_FEATURE_MASK) !=
+	    VFIO_DEVICE_FEATURE_DIRTY_TRACKER)
+		return vfio_pci_core_ioctl_feature(vdev, flags, arg, argsz);
+	if (!mlx5->vf)
+		return -ENOTTY;
+	if (!(flags & VFIO_DEVICE_FEATURE_PROBE) && vfio_mlx5_rs_logs(mlx5->vf))
+		return -EBUSY;
+	return iommufd_dirty_vfio_feature(vfio_mlx5_rs_tracker(mlx5->vf, vdev),
+					  flags, arg, argsz);
+}
+
+static const struct vfio_device_ops device_ops = {
+	.name = "vfio-mlx5",
+	.init = vfio_pci_core_init_dev,
+	.release = vfio_pci_core_release_dev,
+	.open_device = open_device,
+	.close_device = close_device,
+	.ioctl = vfio_pci_core_ioctl,
+	.get_region_info_caps = vfio_pci_ioctl_get_region_info,
+	.device_feature = device_feature,
+	.read = vfio_pci_core_read,
+	.write = vfio_pci_core_write,
+	.mmap = vfio_pci_core_mmap,
+	.request = vfio_pci_core_request,
+	.match = vfio_pci_core_match,
+	.match_token_uuid = vfio_pci_core_match_token_uuid,
+	.bind_iommufd = vfio_iommufd_physical_bind,
+	.unbind_iommufd = vfio_iommufd_physical_unbind,
+	.attach_ioas = vfio_iommufd_physical_attach_ioas,
+	.detach_ioas = vfio_iommufd_physical_detach_ioas,
+};
+
+static int log_start(struct vfio_device *vdev, struct rb_root_cached *ranges,
+		     u32 nr, u64 *page_size)
+{
+	return vfio_mlx5_rs_log_start(to_mlx5(vdev)->vf, ranges, nr, page_size);
+}
+
+static int log_stop(struct vfio_device *vdev)
+{
+	return vfio_mlx5_rs_log_stop(to_mlx5(vdev)->vf);
+}
+
+static int log_read(struct vfio_device *vdev, unsigned long iova,
+		    unsigned long length, struct iova_bitmap *bitmap)
+{
+	return vfio_mlx5_rs_log_read(to_mlx5(vdev)->vf, iova, length, bitmap);
+}
+
+static const struct vfio_log_ops log_ops = {
+	.log_start = log_start,
+	.log_stop = log_stop,
+	.log_read_and_clear = log_read,
+};
+
+static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct vfio_mlx5_device *mlx5;
+	void *vf;
+	int ret;
+
+	mlx5 = vfio_alloc_device(vfio_mlx5_device, core.vdev, &pdev->dev,
+				 &device_ops);
+	if (IS_ERR(mlx5))
+		return PTR_ERR(mlx5);
+	dev_set_drvdata(&pdev->dev, &mlx5->core);
+
+	/* What cannot be tracked is a VFIO device all the same. */
+	vf = vfio_mlx5_rs_probe(pdev);
+	if (IS_ERR(vf)) {
+		pci_info(pdev, "cannot be tracked (%pe)\n", vf);
+	} else {
+		mlx5->vf = vf;
+		mlx5->core.vdev.log_ops = &log_ops;
+	}
+
+	ret = vfio_pci_core_register_device(&mlx5->core);
+	if (ret) {
+		if (mlx5->vf)
+			vfio_mlx5_rs_remove(mlx5->vf);
+		vfio_put_device(&mlx5->core.vdev);
+	}
+	return ret;
+}
+
+static void remove(struct pci_dev *pdev)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+	struct vfio_mlx5_device *mlx5 = to_mlx5(&core->vdev);
+
+	/* Returns when nobody has the device open any more. */
+	vfio_pci_core_unregister_device(core);
+	if (mlx5->vf)
+		vfio_mlx5_rs_remove(mlx5->vf);
+	vfio_put_device(&core->vdev);
+}
+
+static const struct pci_device_id ids[] = {
+	/* ConnectX Family mlx5Gen Virtual Function */
+	{ PCI_DRIVER_OVERRIDE_DEVICE_VFIO(PCI_VENDOR_ID_MELLANOX, 0x101e) },
+	{}
+};
+MODULE_DEVICE_TABLE(pci, ids);
+
+static const struct pci_error_handlers err_handlers = {
+	.error_detected = vfio_pci_core_aer_err_detected,
+};
+
+static struct pci_driver driver = {
+	.name = KBUILD_MODNAME,
+	.id_table = ids,
+	.probe = probe,
+	.remove = remove,
+	.err_handler = &err_handlers,
+	.driver_managed_dma = true,
+};
+
+/*
+ * Both drivers answer to the same override id, so which one a VF gets would be a
+ * matter of the order in which they were loaded; and who has the one in use
+ * hardly means to have the other as well.
+ */
+static int refuse_other_driver(void)
+{
+	struct pci_dev *pdev = NULL;
+
+	while ((pdev = pci_get_device(PCI_VENDOR_ID_MELLANOX, PCI_ANY_ID, pdev))) {
+		if (strcmp(dev_driver_string(&pdev->dev), "mlx5_vfio_pci"))
+			continue;
+		pr_err("%s is bound to mlx5_vfio_pci: unbind it, and remove mlx5-vfio-pci, before this driver is loaded\n",
+		       pci_name(pdev));
+		pci_dev_put(pdev);
+		return -EBUSY;
+	}
+	return 0;
+}
+
 int vfio_mlx5_register(void)
 {
-	return 0;
+	int ret;
+
+	ret = refuse_other_driver();
+	if (ret)
+		return ret;
+	return pci_register_driver(&driver);
 }
 
 void vfio_mlx5_unregister(void)
 {
+	pci_unregister_driver(&driver);
+}
+
+const void *vfio_mlx5_space(struct vfio_device *device)
+{
+#ifdef VFIO_MLX5_SPACE
+	return vfio_device_dirty_space(device);
+#else
+	return NULL;
+#endif
+}
+
+const char *vfio_mlx5_name(struct pci_dev *pdev)
+{
+	return pci_name(pdev);
+}
+
+/* Negative if it is not a VF. */
+int vfio_mlx5_vf_id(struct pci_dev *pdev)
+{
+	return pci_iov_vf_id(pdev);
+}
+
+/*
+ * Returns a negative errno if nothing is known to have been set. A kernel without
+ * the patches does not tell.
+ */
+int vfio_mlx5_bitmap_set(struct iova_bitmap *bitmap, u64 iova, u64 length)
+{
+#ifdef VFIO_MLX5_BITMAP_ERRORS
+	return iova_bitmap_set(bitmap, iova, length);
+#else
+	iova_bitmap_set(bitmap, iova, length);
+	return 0;
+#endif
+}
+
+/*
+ * Stores up to @max of the ranges in the tree, ascending. Returns how many there
+ * are; one without a length is the whole address space.
+ */
+u32 vfio_mlx5_ranges(struct rb_root_cached *root,
+		     struct iommufd_dirty_range *ranges, u32 max)
+{
+	struct interval_tree_node *node;
+	u32 nr = 0;
+
+	for (node = interval_tree_iter_first(root, 0, ULONG_MAX); node;
+	     node = interval_tree_iter_next(node, 0, ULONG_MAX)) {
+		if (nr < max) {
+			ranges[nr].iova = node->start;
+			ranges[nr].length = node->last - node->start + 1;
+		}
+		nr++;
+	}
+	return nr;
 }

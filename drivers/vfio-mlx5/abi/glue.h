@@ -7,6 +7,10 @@
 #define __VFIO_MLX5_GLUE_H
 
 #include <linux/iommufd_dirty.h>
+#include <linux/iova_bitmap.h>
+#include <linux/mlx5/vport.h>
+#include <linux/notifier.h>
+#include <linux/pci.h>
 #include <linux/vfio.h>
 
 #include "mlx5.h"
@@ -14,5 +18,38 @@
 /* The PCI driver. */
 int vfio_mlx5_register(void);
 void vfio_mlx5_unregister(void);
+
+/* bindgen does not evaluate macros of macros. */
+enum {
+	VFIO_MLX5_QUERY_CAP_LEN = MLX5_ST_SZ_BYTES(query_hca_cap_out),
+	VFIO_MLX5_QUERY_CAP_AT = MLX5_BYTE_OFF(query_hca_cap_out, capability),
+};
+
+/* struct vfio_device and struct pci_dev are none of Rust's business. */
+const void *vfio_mlx5_space(struct vfio_device *device);
+const char *vfio_mlx5_name(struct pci_dev *pdev);
+int vfio_mlx5_vf_id(struct pci_dev *pdev);
+
+/* Where VFIO's DMA logging is reported to, and what it is started with. */
+int vfio_mlx5_bitmap_set(struct iova_bitmap *bitmap, u64 iova, u64 length);
+u32 vfio_mlx5_ranges(struct rb_root_cached *root,
+		     struct iommufd_dirty_range *ranges, u32 max);
+
+/*
+ * What glue.c leaves to Rust. A VF that can be tracked is an opaque pointer
+ * there, from probe to remove.
+ */
+void *vfio_mlx5_rs_probe(struct pci_dev *pdev);
+void vfio_mlx5_rs_remove(void *vf);
+int vfio_mlx5_rs_open(void *vf, struct vfio_device *device);
+void vfio_mlx5_rs_close(void *vf);
+struct iommufd_dirty_tracker *vfio_mlx5_rs_tracker(void *vf,
+						   struct vfio_device *device);
+bool vfio_mlx5_rs_logs(void *vf);
+int vfio_mlx5_rs_log_start(void *vf, struct rb_root_cached *root, u32 nr,
+			   u64 *page_size);
+int vfio_mlx5_rs_log_stop(void *vf);
+int vfio_mlx5_rs_log_read(void *vf, unsigned long iova, unsigned long length,
+			  struct iova_bitmap *bitmap);
 
 #endif

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What VFIO's side of the driver, `abi/glue.c`, asks of a VF.
+//!
+//! The VF is `void *` there, from probe to remove. VFIO sees to it that probe, open, close and
+//! remove come in turn, and that nothing else comes but while it is open.
+
+use super::{
+    bindings,
+    bitmap::Bitmap,
+    pf::{
+        Notifier,
+        Pf,
+        VfEvents, //
+    },
+    provider::DirtyRange, //
+};
+use crate::vf::Vf;
+use core::ptr;
+use kernel::{
+    bindings::pci_dev,
+    error::from_result,
+    ffi::{
+        c_int,
+        c_ulong,
+        c_void, //
+    },
+    prelude::*,
+    sync::Arc,
+    types::ForeignOwnable, //
+};
+
+/// What the driver has of a VF.
+type Probed = Pin<KBox<Notifier<Arc<Vf>>>>;
+
+impl VfEvents for Arc<Vf> {
+    fn disabled(&self) {
+        (**self).disabled();
+    }
+
+    fn enabled(&self) {
+        (**self).enabled();
+    }
+}
+
+/// # Safety
+///
+/// `vf` must come from [`vfio_mlx5_rs_probe`], and not be removed for `'a`.
+unsafe fn borrow<'a>(vf: *mut c_void) -> &'a Arc<Vf> {
+    // SAFETY: By the safety requirements.
+    let probed: Pin<&'a _> = unsafe { <Probed as ForeignOwnable>::borrow(vf) };
+    probed.get_ref().told()
+}
+
+/// # Safety
+///
+/// `pdev` is in the driver's probe.
+#[no_mangle]
+unsafe extern "C" fn vfio_mlx5_rs_probe(pdev: *mut pci_dev) -> *mut c_void {
+    let probe = || {
+        // SAFETY: By the safety requirements.
+        let pf = unsafe { Pf::of_vf(pdev) }?;
+        // SAFETY: By the safety requirements `pdev` is valid.
+        let (vf_id, name) = unsafe {
+            (
+                bindings::vfio_mlx5_vf_id(pdev),
+                CStr::from_char_ptr(bindings::vfio_mlx5_name(pdev).cast()),
+            )
+        };
+        // The PF is the function 0.
+        let function = u16::try_from(vf_id)?.checked_add(1).ok_or(EINVAL)?;
+        let vf = Vf::new(pf.core_dev(), function, name)?;
+        // SAFETY: The result is dropped in remove, or here.
+        let probed = unsafe { Notifier::new(&pf, vf_id, vf) };
+        KBox::try_pin_init(probed, GFP_KERNEL)
+    };
+    match probe() {
+        Ok(probed) => probed.into_foreign(),
+        Err(e) => Error::to_ptr(e),
+    }
+}
+
+/// # Safety
+///
+/// `vf` was probed, is not open, and not used any more.
+#[no_mangle]
+unsafe extern "C" fn vfio_mlx5_rs_remove(vf: *mut c_void) {
+    // SAFETY: By the safety requirements.
+    drop(unsafe { <Probed as ForeignOwnable>::from_foreign(vf) });
+}
+
+/// # Safety
+///
+/// `vf` was probed; `device` is its VFIO device.
+#[no_mangle]
+unsafe extern "C" fn vfio_mlx5_rs_open(
+    vf: *mut c_void,
+    device: *mut bindings::vfio_device,
+) -> c_int {
+    // SAFETY: By the safety requirements.
+    let (vf, space) = unsafe { (borrow(vf), bindings::vfio_mlx5_space(device)) };
+    from_result(|| vf.open(space as usize).map(|()| 0))
+}
+
+/// # Safety
+///
+/// `vf` was probed and opened.
+#[no_mangle]
+unsafe extern "C" fn vfio_mlx5_rs_close(vf: *mut c_void) {
+    // SAFETY: By the safety requirements.
+    unsafe { borrow(vf) }.close();
+}
+
+/// # Safety
+///
+/// `vf` is open; `device` is its VFIO device. The result is valid until it is closed.
+#[no_mangle]
+unsafe extern "C" fn vfio_mlx5_rs_tracker(
+    vf: *mut c_void,
+    device: *mut bindings::vfio_device,
+) -> *mut bindings::iommufd_dirty_tracker {
+    // SAFETY: By the safety requirements.
+    let (vf, space) = unsafe { (borrow(vf), bindings::vfio_mlx5_space(device)) };
+    let tracker = vf.with_registration(|registration| {
+        // It may be attached to another one than when it was last bound.
+        registration.set_space(space as usize);
+        registration.as_raw()
+    });
+    tracker.unwrap_or(ptr::null_mut())
+}
+
+/// # Safety
+///
+/// `vf` is open.
+#[no_mangle]
+unsafe extern "C" fn vfio_mlx5_rs_logs(vf: *mut c_void) -> bool {
+    // SAFETY: By the safety requirements.
+    unsafe { borrow(vf) }.logs()
+}
+
+/// # Safety
+///
+/// `vf` is open; `root` has `nr` nodes of an interval tree, and `page_size` is valid.
+#[no_mangle]
+unsafe extern "C" fn vfio_mlx5_rs_log_start(
+    vf: *mut c_void,
+    root: *mut kernel::bindings::rb_root_cached,
+    nr: u32,
+    page_size: *mut u64,
+) -> c_int {
+    from_result(|| {
+        let mut ranges = KVec::from_elem(DirtyRange::default(), nr as usize, GFP_KERNEL)?;
+        // SAFETY: By the safety requirements; there is room for `nr` ranges.
+        let found = unsafe { bindings::vfio_mlx5_ranges(root, ranges.as_mut_ptr(), nr) };
+        ranges.truncate(found as usize);
+        // SAFETY: By the safety requirements.
+        let (vf, page_size) = unsafe { (borrow(vf), &mut *page_size) };
+        *page_size = vf.log_start(*page_size, &ranges)?;
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// `vf` is open.
+#[no_mangle]
+unsafe extern "C" fn vfio_mlx5_rs_log_stop(vf: *mut c_void) -> c_int {
+    // SAFETY: By the safety requirements.
+    unsafe { borrow(vf) }.log_stop();
+    0
+}
+
+/// # Safety
+///
+/// `vf` is open; `bitmap` is valid until the function returns.
+#[no_mangle]
+unsafe extern "C" fn vfio_mlx5_rs_log_read(
+    vf: *mut c_void,
+    iova: c_ulong,
+    length: c_ulong,
+    bitmap: *mut bindings::iova_bitmap,
+) -> c_int {
+    // SAFETY: By the safety requirements.
+    let (vf, mut bitmap) = unsafe { (borrow(vf), Bitmap::new(bitmap)) };
+    from_result(|| {
+        vf.log_read(iova as u64, length as u64, &mut bitmap)
+            .map(|()| 0)
+    })
+}
+
+// The signatures are those of the C header: the two arms must have one type.
+macro_rules! same {
+    ($($function:ident),* $(,)?) => {
+        const _: () = {
+            $(let _ = if true { bindings::$function } else { $function };)*
+        };
+    };
+}
+same!(
+    vfio_mlx5_rs_probe,
+    vfio_mlx5_rs_remove,
+    vfio_mlx5_rs_open,
+    vfio_mlx5_rs_close,
+    vfio_mlx5_rs_tracker,
+    vfio_mlx5_rs_logs,
+    vfio_mlx5_rs_log_start,
+    vfio_mlx5_rs_log_stop,
+    vfio_mlx5_rs_log_read,
+);

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The page tracker of a VF as a tracker of /dev/iommufd-dirty.
+//!
+//! A report clears what it tells, so there is no peek. If one fails nobody knows what was cleared:
+//! then the tracker is lost.
+//!
+//! The ranges of an object of the firmware cannot be changed. For new ones a second object is made
+//! while the first one still tracks, and nothing that is written goes unseen. What the first one
+//! knows of the ranges that stay is *owed* to the user: both are read, until all of that was read
+//! once. Then the first one goes.
+
+use crate::{
+    abi::provider::{
+        Coverage,
+        Description,
+        DirtyRange,
+        Kind,
+        Operations,
+        ReadFlags,
+        Registration,
+        Sink,
+        Started, //
+    },
+    logic::range_set::RangeSet,
+    range::Range,
+    tracker::{
+        self,
+        PageTracker, //
+    },
+    vf::{
+        User,
+        Vf, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
+
+/// A VF that is open.
+pub(crate) struct Dirty(Arc<Vf>);
+
+/// The session of a context.
+pub(crate) struct Session {
+    /// Bytes for each bit.
+    granule: u64,
+    /// What `current` tracks.
+    ranges: RangeSet,
+    /// `None` if it is lost.
+    current: Option<PageTracker>,
+    /// The one before `current`.
+    old: Option<Old>,
+}
+
+/// A page tracker whose ranges were changed, and what of it was not read since.
+struct Old {
+    tracker: PageTracker,
+    /// Whole granules, tracked by both.
+    owed: RangeSet,
+}
+
+/// Makes a tracker of an open VF. `space` identifies its I/O address space.
+pub(crate) fn register(
+    vf: &Arc<Vf>,
+    name: &CStr,
+    space: usize,
+) -> Result<Pin<KBox<Registration<Dirty>>>> {
+    let what = Description {
+        name: CString::try_from(name)?,
+        kind: Kind::Device,
+        waits: true,
+        pgsizes: vf.limits.granules,
+        max_ranges: vf.limits.max_ranges,
+        min_span: vf.limits.min_span,
+        max_span: vf.limits.max_span,
+        space,
+    };
+    KBox::try_pin_init(
+        Registration::new(what, Dirty(vf.clone())),
+        GFP_KERNEL_ACCOUNT,
+    )
+}
+
+impl Session {
+    /// What was dirty is not known any more.
+    pub(crate) fn lose(&mut self) {
+        self.old = None;
+        self.current = None;
+    }
+
+    fn trackers(&self) -> impl Iterator<Item = &PageTracker> {
+        let old = self.old.as_ref().map(|old| &old.tracker);
+        [self.current.as_ref(), old].into_iter().flatten()
+    }
+
+    /// Records what is dirty in `part`, whole granules. On error some of it may be gone, if a
+    /// tracker is lost then.
+    fn read(&mut self, part: Range, sink: &mut Sink<'_>) -> Result {
+        let mut record = |iova, length| sink.record(iova, length);
+        let current = self.current.as_mut().ok_or(EIO)?;
+        current.read(part.first(), part.length(), &mut record)?;
+
+        let Some(old) = &mut self.old else {
+            return Ok(());
+        };
+        for owed in old.owed.within(part) {
+            old.tracker
+                .read(owed.first(), owed.length(), &mut record)?;
+        }
+        // If there is no memory to split a range it is still owed, and read again.
+        let _ = old.owed.remove(part);
+        if old.owed.as_slice().is_empty() {
+            self.old = None;
+        }
+        Ok(())
+    }
+}
+
+#[vtable]
+impl Operations for Dirty {
+    fn query(&self, _granule: u64, _ranges: &[DirtyRange]) -> Result<u64> {
+        if self.0.logs() {
+            return Err(EBUSY);
+        }
+        Ok(tracker::memory(&self.0.limits))
+    }
+
+    fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result<Started> {
+        let vf = &self.0;
+        let (list, ranges) = lists(ranges)?;
+        let mut session = vf.session.lock();
+        if !matches!(session.user, User::Nobody) {
+            return Err(EBUSY);
+        }
+        let tracker = vf.start_tracker(&session, granule, &list)?;
+        vf.wakers.set([tracker.signal()].into_iter());
+        session.user = User::Context(Session {
+            granule,
+            ranges,
+            current: Some(tracker),
+            old: None,
+        });
+        Ok(Started::Tracking)
+    }
+
+    fn stop(&self) -> Result {
+        let mut session = self.0.session.lock();
+        if matches!(session.user, User::Context(_)) {
+            self.0.take_user(&mut session);
+        }
+        Ok(())
+    }
+
+    fn read_and_clear(
+        &self,
+        iova: u64,
+        length: u64,
+        _flags: ReadFlags,
+        sink: &mut Sink<'_>,
+    ) -> Result<Coverage> {
+        let part = Range::new(iova, length).map_err(|_| EINVAL)?;
+        let vf = &self.0;
+        let mut session = vf.session.lock();
+        let User::Context(context) = &mut session.user else {
+            return Err(ENODATA);
+        };
+        let had_old = context.old.is_some();
+        let read = context.read(part, sink);
+        let is_lost = context.current.is_none() || context.trackers().any(PageTracker::is_lost);
+        if is_lost {
+            context.lose();
+        }
+        if is_lost || had_old {
+            vf.wakers.set(context.trackers().map(PageTracker::signal));
+        }
+        drop(session);
+        if is_lost {
+            sink.lost(EIO);
+            return Err(EIO);
+        }
+        read?;
+        Ok(Coverage::Whole)
+    }
+
+    fn update_ranges(&self, ranges: &[DirtyRange]) -> Result {
+        let vf = &self.0;
+        let (list, new) = lists(ranges)?;
+        let mut session = vf.session.lock();
+        let User::Context(context) = &session.user else {
+            return Err(ENODATA);
+        };
+        // What three know could not be told apart any more: the core reads it all, and starts anew.
+        if context.old.is_some() {
+            return Err(ENOSPC);
+        }
+        if context.current.is_none() {
+            return Err(EIO);
+        }
+        let mut owed = RangeSet::new();
+        for range in new.as_slice() {
+            for part in context.ranges.within(*range) {
+                owed.add(part)?;
+            }
+        }
+        let tracker = vf.start_tracker(&session, context.granule, &list)?;
+
+        let User::Context(context) = &mut session.user else {
+            return Err(ENODATA);
+        };
+        context.ranges = new;
+        if let Some(old) = context.current.replace(tracker) {
+            context.old = (!owed.as_slice().is_empty()).then_some(Old { tracker: old, owed });
+        }
+        vf.wakers.set(context.trackers().map(PageTracker::signal));
+        Ok(())
+    }
+}
+
+/// The ranges as a tracker is started with them, and as a set.
+fn lists(ranges: &[DirtyRange]) -> Result<(KVec<Range>, RangeSet)> {
+    let mut list = KVec::with_capacity(ranges.len(), GFP_KERNEL_ACCOUNT)?;
+    let mut set = RangeSet::new();
+    for range in ranges {
+        let range = Range::new(range.iova, range.length).map_err(|_| EINVAL)?;
+        list.push(range, GFP_KERNEL_ACCOUNT)?;
+        set.add(range)?;
+    }
+    Ok((list, set))
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A VF that can be tracked: who uses its page tracker, and when that has to end.
+//!
+//! One user at a time has the tracker: a context of /dev/iommufd-dirty ([`crate::dirty`]) or VFIO's
+//! DMA logging ([`crate::log`]). Migration is no user of it: a report does not keep a VF from
+//! changing its state.
+//!
+//! The tracker is an object of the PF and of the PF's queues, that knows the VF by its VHCA id. So
+//! a reset of the VF does not touch it: it goes on to track, and what was dirty stays so. Where a
+//! firmware thinks otherwise the object is in error, which the next report or an event tells. But
+//! when the PF goes down or takes the VF away the tracker has to be gone before that, with what it
+//! knew: it is lost.
+//!
+//! # Locks
+//!
+//! From the outside in: the PF's interface lock or VFIO's lock of open devices, [`Vf::session`],
+//! the lock of [`Wakers`]. Who holds the session may wait for the firmware, and may write to user
+//! memory: it must not be taken where VFIO has locked a device's memory, as in a reset. Who has to
+//! end a wait fails the [`Wakers`] first.
+
+use crate::{
+    abi::{
+        core_dev::CoreDev,
+        pf::VfEvents,
+        provider::Registration, //
+    },
+    dirty::{
+        self,
+        Dirty, //
+    },
+    limits::Limits,
+    log::Log,
+    range::Range,
+    tracker::{
+        self,
+        PageTracker, //
+    },
+    wakers::Wakers, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// Page trackers that one VF has at most: while its ranges change, one for the old and one for the
+/// new ones.
+pub(crate) const MAX_TRACKERS: usize = 2;
+
+/// A VF that can be tracked.
+#[pin_data]
+pub(crate) struct Vf {
+    /// What the bus calls it.
+    name: CString,
+    /// By which the firmware knows it.
+    vhca_id: u16,
+    /// What its tracker can take.
+    pub(crate) limits: Limits,
+    /// Its tracker for contexts, while it is open.
+    #[pin]
+    registration: Mutex<Option<Pin<KBox<Registration<Dirty>>>>>,
+    #[pin]
+    pub(crate) session: Mutex<Session>,
+    #[pin]
+    pub(crate) wakers: Wakers,
+}
+
+/// What is going on with the page tracker of a VF.
+pub(crate) struct Session {
+    pf: CoreDev,
+    /// The PF is up and lets the VF be used.
+    attached: bool,
+    pub(crate) user: User,
+}
+
+/// Who has the page tracker.
+pub(crate) enum User {
+    Nobody,
+    Context(dirty::Session),
+    Log(Log),
+}
+
+impl Vf {
+    /// The VF that is the function number `function` of `pf`, which is up.
+    ///
+    /// Errors: `EOPNOTSUPP` if it cannot be tracked; those of the firmware.
+    pub(crate) fn new(pf: CoreDev, function: u16, name: &CStr) -> Result<Arc<Self>> {
+        // What is asked for beside the tracker itself is what a VF needs to be migrated: no
+        // firmware is known to have been used with the one and without the other.
+        if !pf.can_migrate() || !pf.is_migratable(function)? {
+            return Err(EOPNOTSUPP);
+        }
+        let limits = tracker::limits(&pf).ok_or(EOPNOTSUPP)?;
+        let vhca_id = pf.vhca_id(function)?;
+        let name = CString::try_from(name)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                name,
+                vhca_id,
+                limits,
+                registration <- new_mutex!(None, "vfio_mlx5::Vf::registration"),
+                session <- new_mutex!(Session {
+                    pf,
+                    attached: true,
+                    user: User::Nobody,
+                }, "vfio_mlx5::Vf::session"),
+                wakers <- Wakers::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// It was opened: it can be tracked until [`Self::close`]. `space` identifies its I/O address
+    /// space.
+    pub(crate) fn open(self: &Arc<Self>, space: usize) -> Result {
+        let registration = dirty::register(self, &self.name, space)?;
+        self.wakers.set_closed(false);
+        *self.registration.lock() = Some(registration);
+        Ok(())
+    }
+
+    /// It is about to be closed: ends all that goes on.
+    pub(crate) fn close(&self) {
+        self.wakers.set_closed(true);
+        // Waits for what the core is doing with it, thus not with the lock.
+        let registration = self.registration.lock().take();
+        drop(registration);
+        let mut session = self.session.lock();
+        self.take_user(&mut session);
+    }
+
+    /// Lets `f` use its tracker for contexts. `None` if it is not open.
+    pub(crate) fn with_registration<R>(
+        &self,
+        f: impl FnOnce(&Registration<Dirty>) -> R,
+    ) -> Option<R> {
+        self.registration.lock().as_deref().map(f)
+    }
+
+    /// Does VFIO's DMA logging have the page tracker?
+    pub(crate) fn logs(&self) -> bool {
+        matches!(self.session.lock().user, User::Log(_))
+    }
+
+    /// The user has nothing any more. The firmware's objects are gone when this returns.
+    pub(crate) fn take_user(&self, session: &mut Session) {
+        self.wakers.set(core::iter::empty());
+        session.user = User::Nobody;
+    }
+
+    /// Starts a page tracker. Errors: `ENOTCONN` while the PF is down; those of
+    /// [`PageTracker::start`].
+    pub(crate) fn start_tracker(
+        &self,
+        session: &Session,
+        granule: u64,
+        ranges: &[Range],
+    ) -> Result<PageTracker> {
+        if !session.attached {
+            return Err(ENOTCONN);
+        }
+        PageTracker::start(&session.pf, self.vhca_id, granule, ranges)
+    }
+}
+
+impl VfEvents for Vf {
+    fn disabled(&self) {
+        self.wakers.set_detached(true);
+        let mut session = self.session.lock();
+        session.attached = false;
+        self.wakers.set(core::iter::empty());
+        // It stays the user, as one that has lost everything, until it stops: it has to be told.
+        match &mut session.user {
+            User::Nobody => return,
+            User::Context(context) => context.lose(),
+            User::Log(log) => log.lose(),
+        }
+        drop(session);
+        // For who polls. The session's lock must not be held: see `abi::vf`.
+        self.with_registration(|registration| registration.lost(EIO));
+    }
+
+    fn enabled(&self) {
+        self.session.lock().attached = true;
+        self.wakers.set_detached(false);
+    }
+}
