@@ -34,6 +34,8 @@ const INITIALIZING: u64 = 0x1fc;
 const HEALTH_FW_VER: u64 = 0x230;
 const HEALTH_HW_ID: u64 = 0x234;
 const HEALTH_SYND: u64 = 0x23c;
+const CMD_EXEC_TO: u64 = 0xff8;
+const CMD_Q_INIT_TO: u64 = 0xffc;
 const INTERNAL_TIMER_H: u64 = 0x1000;
 const INTERNAL_TIMER_L: u64 = 0x1004;
 const HEALTH_COUNTER: u64 = 0x1010;
@@ -51,6 +53,8 @@ const FW_MAJOR: u32 = 28;
 const FW_MINOR: u32 = 40;
 const FW_SUB: u32 = 1000;
 const CMDIF_REV: u32 = 5;
+/// As long as mlx5_core waits of its own accord.
+const CMD_Q_INIT_MS: u32 = 2000;
 
 /// The initialization segment's own state.
 #[derive(Debug, Default)]
@@ -76,6 +80,9 @@ fn register(device: &Device, function: usize, offset: u64) -> u32 {
         HEALTH_FW_VER => (FW_MAJOR << 24) | (FW_MINOR << 16) | FW_SUB,
         HEALTH_HW_ID => 0x218,
         HEALTH_SYND => u32::from(f.init_segment.syndrome) << 16,
+        // A number of milliseconds. That there is one means that there is the register DTOR too.
+        CMD_EXEC_TO => f.limits.command_timeout as u32,
+        CMD_Q_INIT_TO => CMD_Q_INIT_MS,
         // device_frequency_khz says 1 GHz: nanoseconds.
         INTERNAL_TIMER_H => (elapsed.as_nanos() >> 32) as u32,
         INTERNAL_TIMER_L => elapsed.as_nanos() as u32,

@@ -14,7 +14,7 @@ use crate::ifc::cmd_hca_cap;
 use crate::ifc::cmd_hca_cap_2;
 use crate::ifc::device_event_cap;
 use crate::image::persist;
-use crate::tracker::limit;
+use crate::limits::Limits;
 
 /// `enum mlx5_cap_type` of include/linux/mlx5/device.h
 pub const GENERAL: u16 = 0x0;
@@ -92,17 +92,17 @@ fn general_2(is_pf: bool) -> Vec<u8> {
     ])
 }
 
-fn adv_virtualization() -> Vec<u8> {
+fn adv_virtualization(limits: &Limits) -> Vec<u8> {
     use adv_virtualization_cap::*;
     page(&[
-        (pg_track_log_max_num, limit::LOG_MAX_NUM),
-        (pg_track_max_num_range, limit::MAX_RANGES),
-        (pg_track_log_min_addr_space, *limit::LOG_ADDR_SPACE.start()),
-        (pg_track_log_max_addr_space, *limit::LOG_ADDR_SPACE.end()),
-        (pg_track_log_min_msg_size, *limit::LOG_MSG_SIZE.start()),
-        (pg_track_log_max_msg_size, *limit::LOG_MSG_SIZE.end()),
-        (pg_track_log_min_page_size, *limit::LOG_PAGE_SIZE.start()),
-        (pg_track_log_max_page_size, *limit::LOG_PAGE_SIZE.end()),
+        (pg_track_log_max_num, limits.trackers.ilog2().into()),
+        (pg_track_max_num_range, limits.ranges),
+        (pg_track_log_min_addr_space, limits.log_min_span),
+        (pg_track_log_max_addr_space, limits.log_max_span),
+        (pg_track_log_min_msg_size, limits.log_min_msg),
+        (pg_track_log_max_msg_size, limits.log_max_msg),
+        (pg_track_log_min_page_size, limits.log_min_page),
+        (pg_track_log_max_page_size, limits.log_max_page),
     ])
 }
 
@@ -116,15 +116,16 @@ fn dev_event() -> Vec<u8> {
 }
 
 impl Caps {
-    /// Those of a function.
-    pub fn new(vhca_id: u16, is_pf: bool) -> Self {
+    /// Those of a VF; or of the PF, with its limits.
+    pub fn new(vhca_id: u16, pf: Option<&Limits>) -> Self {
+        let is_pf = pf.is_some();
         let mut max = BTreeMap::from([
             (GENERAL, general(vhca_id, is_pf)),
             (GENERAL_2, general_2(is_pf)),
         ]);
-        if is_pf {
+        if let Some(limits) = pf {
             max.insert(DEV_EVENT, dev_event());
-            max.insert(ADV_VIRTUALIZATION, adv_virtualization());
+            max.insert(ADV_VIRTUALIZATION, adv_virtualization(limits));
         }
         Self {
             current: max.clone(),

@@ -27,6 +27,7 @@ use crate::image;
 use crate::image::persist;
 use crate::image::persist_enum;
 use crate::irq::Irqs;
+use crate::limits::Limits;
 use crate::memory::Fault;
 use crate::memory::Files;
 use crate::memory::Memory;
@@ -38,7 +39,6 @@ use crate::qp;
 use crate::qp::Qp;
 use crate::rdma;
 use crate::table::Table;
-use crate::tracker::limit;
 use crate::tracker::Tracker;
 use crate::vsc::Gateway;
 use crate::written::Written;
@@ -74,6 +74,8 @@ pub struct Function {
     pub config: Config,
     /// The vendor's gateway in it; only the PF has one.
     pub gateway: Option<Gateway>,
+    /// How much there is of what all functions share.
+    pub limits: Limits,
     /// What it can reach.
     pub memory: Memory,
     /// Its interrupts.
@@ -202,13 +204,14 @@ impl Default for Objects {
             mkeys: Table::new(1, 1 << caps::LOG_MAX_MKEY),
             cqs: Table::new(1, 1 << caps::LOG_MAX_CQ),
             qps: Table::new(1, 1 << caps::LOG_MAX_QP),
-            trackers: Table::new(1, 1 + (1 << limit::LOG_MAX_NUM)),
+            // How many there can be is one of the limits.
+            trackers: Table::new(1, u32::MAX),
         }
     }
 }
 
 impl Function {
-    fn new(number: u16, vfs: u16) -> Self {
+    fn new(number: u16, vfs: u16, limits: &Limits) -> Self {
         let is_pf = number == 0;
         let vectors = if is_pf { PF_VECTORS } else { VF_VECTORS };
         let vhca_id = number;
@@ -227,7 +230,8 @@ impl Function {
             state: State::Disabled,
             cmdq: CommandQueue::default(),
             init_segment: InitSegment::default(),
-            caps: Caps::new(vhca_id, is_pf),
+            caps: Caps::new(vhca_id, is_pf.then_some(limits)),
+            limits: limits.clone(),
             pages: BTreeMap::new(),
             vport: Vport::default(),
             objects: Objects::default(),
@@ -287,7 +291,8 @@ impl Function {
         self.state = State::Disabled;
         self.cmdq = CommandQueue::default();
         self.init_segment = InitSegment::default();
-        self.caps = Caps::new(self.vhca_id, self.gateway.is_some());
+        let is_pf = self.gateway.is_some();
+        self.caps = Caps::new(self.vhca_id, is_pf.then_some(&self.limits));
         self.pages.clear();
         self.suspended = Suspended::default();
         self.tracked = false;
@@ -390,9 +395,10 @@ pub struct Device {
 
 impl Device {
     /// A device with `vfs` VFs.
-    pub fn new(vfs: u16) -> Self {
+    pub fn new(vfs: u16, limits: &Limits) -> Self {
+        let function = |number| Function::new(number, vfs, limits);
         Self {
-            functions: (0..=vfs).map(|n| Function::new(n, vfs)).collect(),
+            functions: (0..=vfs).map(function).collect(),
             started: Instant::now(),
             faults: Faults::default(),
             late: Vec::new(),

@@ -182,6 +182,11 @@ layouts! {
     }
     access_register_out [0x80] { register_data: 0x80, 0; }
 
+    dtor_reg [0x200] {
+        health_poll_to: 0xa0, 0x20; fw_reset_to: 0xe0, 0x20; reclaim_pages_to: 0x180, 0x20;
+        reclaim_vfs_pages_to: 0x1a0, 0x20;
+    }
+
     create_eq_in [0x880] {
         eq_context_entry: 0x80, 0x200; event_bitmask: 0x2c0, 0x100; pas: 0x880, 0;
     }

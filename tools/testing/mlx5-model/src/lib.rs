@@ -18,6 +18,7 @@ pub mod faults;
 pub mod ifc;
 pub mod image;
 pub mod irq;
+pub mod limits;
 pub mod memory;
 pub mod mkey;
 pub mod pci;

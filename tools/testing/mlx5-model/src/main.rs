@@ -17,18 +17,23 @@ use std::time::Duration;
 
 use mlx5_model::control;
 use mlx5_model::device::Device;
+use mlx5_model::limits;
+use mlx5_model::limits::Limits;
 use mlx5_model::vfio_user::Server;
 
-/// A function number has three bits, and the PF has one of the eight.
-const MAX_VFS: u16 = 7;
+/// QEMU and the kernel have room for more, nobody has asked for them.
+const MAX_VFS: u16 = 8;
 /// What an RNR timer is on hardware: some 100 us, but the host of the model has other things to do.
 const RETRY: Duration = Duration::from_millis(2);
 
-fn arguments() -> Option<(PathBuf, u16)> {
-    let mut arguments = env::args_os().skip(1);
-    let directory = arguments.next()?.into();
-    let vfs = arguments.next()?.to_str()?.parse().ok()?;
-    (vfs <= MAX_VFS && arguments.next().is_none()).then_some((directory, vfs))
+/// The directory, how many VFs, and the limits.
+fn parse(arguments: &[String]) -> Result<(PathBuf, u16, Limits), String> {
+    let [directory, vfs, options @ ..] = arguments else {
+        return Err("which directory, and how many VFs?".into());
+    };
+    let count = vfs.parse().ok().filter(|count| *count <= MAX_VFS);
+    let count = count.ok_or(format!("{vfs}: not 0 to {MAX_VFS}"))?;
+    Ok((directory.into(), count, Limits::new(options)?))
 }
 
 /// Sends again what found no receive posted. A driver posts by writing to memory: nothing tells.
@@ -55,8 +60,8 @@ fn serve_control(device: &Arc<Mutex<Device>>, listener: &UnixListener) {
     }
 }
 
-fn listen(directory: &Path, vfs: u16) -> io::Result<()> {
-    let device = Arc::new(Mutex::new(Device::new(vfs)));
+fn listen(directory: &Path, vfs: u16, limits: &Limits) -> io::Result<()> {
+    let device = Arc::new(Mutex::new(Device::new(vfs, limits)));
     let mut threads = vec![thread::spawn({
         let device = Arc::clone(&device);
         move || retry(&device)
@@ -89,11 +94,28 @@ fn listen(directory: &Path, vfs: u16) -> io::Result<()> {
 }
 
 fn main() -> ExitCode {
-    let Some((directory, vfs)) = arguments() else {
-        eprintln!("usage: mlx5-model DIRECTORY VFS (0 to {MAX_VFS})");
-        return ExitCode::from(2);
+    let usage = format!(
+        "usage: mlx5-model DIRECTORY VFS [OPTION VALUE]...\n\n\
+         One PF and VFS VFs (0 to {MAX_VFS}), each behind a socket in DIRECTORY. README.md tells\n\
+         the commands of DIRECTORY/control.sock.\n\n{}",
+        limits::HELP
+    );
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if arguments
+        .iter()
+        .any(|word| word == "--help" || word == "-h")
+    {
+        print!("{usage}");
+        return ExitCode::SUCCESS;
+    }
+    let (directory, vfs, limits) = match parse(&arguments) {
+        Ok(parsed) => parsed,
+        Err(why) => {
+            eprint!("mlx5-model: {why}\n{usage}");
+            return ExitCode::from(2);
+        }
     };
-    match listen(&directory, vfs) {
+    match listen(&directory, vfs, &limits) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mlx5-model: {}: {error}", directory.display());

@@ -41,6 +41,11 @@ impl<T> Table<T> {
         Some(id)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()

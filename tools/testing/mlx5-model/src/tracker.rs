@@ -10,20 +10,6 @@ use crate::image::Persist;
 use crate::image::Reader;
 use crate::qp::Message;
 
-/// The limits, as the capabilities tell them.
-pub mod limit {
-    /// Trackers of all VHCAs together, 2^n.
-    pub const LOG_MAX_NUM: u64 = 2;
-    /// Ranges of one tracker.
-    pub const MAX_RANGES: u64 = 16;
-    /// The sum of the ranges' lengths.
-    pub const LOG_ADDR_SPACE: std::ops::RangeInclusive<u64> = 12..=42;
-    /// Of a report.
-    pub const LOG_MSG_SIZE: std::ops::RangeInclusive<u64> = 12..=20;
-    /// Of a tracked page.
-    pub const LOG_PAGE_SIZE: std::ops::RangeInclusive<u64> = 12..=21;
-}
-
 /// An entry of a report is a big-endian address.
 const REPORT_ENTRY: usize = 8;
 

@@ -146,10 +146,10 @@ static struct pci_ops model_ops = {
 
 static void model_remove_slot(void)
 {
-	int function;
+	unsigned int function;
 
 	/* The VFs go with their PF, those that it has made. */
-	for (function = 0; function < 8; function++) {
+	for (function = 0; function <= total_vfs; function++) {
 		struct pci_dev *pdev = pci_get_slot(model_bus, pf_devfn + function);
 
 		if (pdev)

@@ -21,6 +21,7 @@ use mlx5_model::control::execute;
 use mlx5_model::control::serve;
 use mlx5_model::device::Device;
 use mlx5_model::ifc::*;
+use mlx5_model::limits::Limits;
 use proptest::prelude::*;
 
 fn started() -> Driver {
@@ -234,7 +235,7 @@ fn nonsense_is_an_error_and_changes_nothing() {
 
 /// Sends this; the lines that come back.
 fn talk(sent: &[u8]) -> Vec<String> {
-    let device = Mutex::new(Device::new(1));
+    let device = Mutex::new(Device::new(1, &Limits::default()));
     let (mut ours, theirs) = UnixStream::pair().expect("sockets");
     thread::scope(|scope| {
         let server = scope.spawn(|| serve(&device, theirs));
@@ -274,7 +275,7 @@ fn an_answer_is_not_answered() {
 proptest! {
     #[test]
     fn noise_in_a_line(line: String) {
-        execute(&mut Device::new(1), &line);
+        execute(&mut Device::new(1, &Limits::default()), &line);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use mlx5_model::device::Device;
+use mlx5_model::limits::Limits;
 use mlx5_model::vfio_user::Server;
 use proptest::prelude::*;
 
@@ -31,7 +32,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 
 /// Serves one client on a thread of its own for as long as that talks.
 fn with_server(function: usize, client: impl FnOnce(&mut UnixStream)) {
-    let device = Mutex::new(Device::new(1));
+    let device = Mutex::new(Device::new(1, &Limits::default()));
     let (mut ours, theirs) = UnixStream::pair().expect("sockets");
     thread::scope(|scope| {
         let server = scope.spawn(|| Server::new(&device, function).serve(theirs));

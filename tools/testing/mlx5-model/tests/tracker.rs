@@ -15,6 +15,7 @@ use driver::FREE;
 use mlx5_model::bits::Field;
 use mlx5_model::device::EVENT_OBJECT_CHANGE;
 use mlx5_model::ifc::*;
+use mlx5_model::limits::Limits;
 use proptest::prelude::*;
 
 const VF: usize = 1;
@@ -61,7 +62,11 @@ fn enable_vf(driver: &mut Driver, vf: u64) {
 
 impl Tracking {
     fn new() -> Self {
-        let mut driver = Driver::new(2);
+        Self::with_limits(&Limits::default())
+    }
+
+    fn with_limits(limits: &Limits) -> Self {
+        let mut driver = Driver::with_limits(2, limits);
         driver.start();
         enable_vf(&mut driver, 1);
         // The VF may do DMA.
@@ -556,6 +561,24 @@ fn limits_are_kept() {
         assert_eq!(try_create(&mut t, 12, &[(0, 4096); 16]), 0);
     }
     assert_eq!(try_create(&mut t, 12, &[(0, 4096)]), NO_RES);
+
+    let limits = Limits {
+        trackers: 1,
+        ranges: 2,
+        log_min_span: 13,
+        log_max_span: 14,
+        log_min_page: 13,
+        log_max_page: 13,
+        ..Limits::default()
+    };
+    let mut t = Tracking::with_limits(&limits);
+    assert_eq!(try_create(&mut t, 12, &[(0, 8192)]), BAD_PARAM);
+    assert_eq!(try_create(&mut t, 14, &[(0, 8192)]), BAD_PARAM);
+    assert_eq!(try_create(&mut t, 13, &[(0, 4096)]), BAD_PARAM);
+    assert_eq!(try_create(&mut t, 13, &[(0, 32768)]), BAD_PARAM);
+    assert_eq!(try_create(&mut t, 13, &[(0, 4096); 3]), LIMIT);
+    assert_eq!(try_create(&mut t, 13, &[(0, 8192); 2]), 0);
+    assert_eq!(try_create(&mut t, 13, &[(0, 8192); 2]), NO_RES);
 }
 
 #[test]

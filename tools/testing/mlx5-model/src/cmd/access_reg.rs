@@ -6,6 +6,7 @@ use super::refusal;
 use super::Caller;
 use super::Command;
 use super::Reply;
+use crate::bits::Field;
 use crate::bits::In;
 use crate::bits::Out;
 use crate::device::State;
@@ -15,6 +16,8 @@ use crate::ifc::*;
 const HOST_ENDIANNESS: u64 = 0x7004;
 /// As long as the driver's structure is.
 const HOST_ENDIANNESS_SIZE: usize = 16;
+/// `MLX5_REG_DTOR` of the same: timeouts of other things than commands.
+const DTOR: u64 = 0xc00e;
 
 pub const COMMANDS: &[Command] = &[Command {
     opcode: MLX5_CMD_OP_ACCESS_REG,
@@ -25,9 +28,32 @@ pub const COMMANDS: &[Command] = &[Command {
     run: access_reg,
 }];
 
-fn access_reg(_: &mut Caller<'_>, input: In<'_>) -> Reply {
+/// Who does not wait long for a command does not wait longer for these. A number is milliseconds, 0
+/// what the driver has of its own.
+fn timeouts(command: u64) -> Out {
+    let data = Field {
+        at: access_register_out::register_data.at,
+        width: 8 * dtor_reg::SIZE,
+    };
+    let all = [
+        dtor_reg::health_poll_to,
+        dtor_reg::fw_reset_to,
+        dtor_reg::reclaim_pages_to,
+        dtor_reg::reclaim_vfs_pages_to,
+    ];
+    let out = Out::new(access_register_out::SIZE + dtor_reg::SIZE);
+    match command {
+        ..2000 => all
+            .into_iter()
+            .fold(out, |out, field| out.set(field.within(data), command)),
+        _ => out,
+    }
+}
+
+fn access_reg(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
     match input.get(access_register_in::register_id) {
         HOST_ENDIANNESS => Ok(Out::new(access_register_out::SIZE + HOST_ENDIANNESS_SIZE)),
+        DTOR => Ok(timeouts(caller.me().limits.command_timeout)),
         _ => Err(refusal!(BadParam, "no such register")),
     }
 }

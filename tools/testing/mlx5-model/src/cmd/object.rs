@@ -15,7 +15,6 @@ use crate::device::State;
 use crate::ifc::*;
 use crate::qp;
 use crate::tracker;
-use crate::tracker::limit;
 use crate::tracker::Tracker;
 
 /// The driver tracks all that the VHCA writes.
@@ -99,14 +98,17 @@ fn create(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
         get(page_track::log_msg_size),
     );
     let log_space = get(page_track::log_addr_space_size);
-    if !limit::LOG_PAGE_SIZE.contains(&log_page) || !limit::LOG_MSG_SIZE.contains(&log_msg) {
+    let limits = caller.me().limits.clone();
+    let pages = limits.log_min_page..=limits.log_max_page;
+    let messages = limits.log_min_msg..=limits.log_max_msg;
+    if !pages.contains(&log_page) || !messages.contains(&log_msg) {
         return Err(refusal!(BadParam, "a page or message size out of bounds"));
     }
-    if !limit::LOG_ADDR_SPACE.contains(&log_space) {
+    if !(limits.log_min_span..=limits.log_max_span).contains(&log_space) {
         return Err(refusal!(BadParam, "an address space out of bounds"));
     }
     let count = get(page_track::num_ranges);
-    if !(1..=limit::MAX_RANGES).contains(&count) {
+    if !(1..=limits.ranges).contains(&count) {
         return Err(refusal!(Limit, "the number of ranges is out of bounds"));
     }
     let ranges = ranges(input, count as usize)?;
@@ -128,6 +130,9 @@ fn create(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
     let qp = objects.qps.get(qpn).ok_or(refusal!(BadRes, "no such QP"))?;
     if qp.state != qp::State::ReadyToSend {
         return Err(refusal!(BadQpState, "the QP cannot send"));
+    }
+    if objects.trackers.len() as u64 >= limits.trackers {
+        return Err(refusal!(NoRes, "no more trackers"));
     }
     let tracker = Tracker::new(vhca_id, qpn, log_page as u32, log_msg as u32, &ranges);
     let id = objects.trackers.insert(tracker);

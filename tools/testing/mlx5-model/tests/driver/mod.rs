@@ -19,6 +19,7 @@ use mlx5_model::bits::Field;
 use mlx5_model::bits::In;
 use mlx5_model::device::Device;
 use mlx5_model::ifc::*;
+use mlx5_model::limits::Limits;
 
 /// The host's memory is at this address for the device.
 pub const BASE: u64 = 0x1_0000_0000;
@@ -89,7 +90,12 @@ pub fn input(size: usize, fields: &[(Field, u64)]) -> Vec<u8> {
 impl Driver {
     /// Attached to the PF of a device with `vfs` VFs; nothing was sent yet.
     pub fn new(vfs: u16) -> Self {
-        let mut device = Device::new(vfs);
+        Self::with_limits(vfs, &Limits::default())
+    }
+
+    /// As above, of a device with these limits.
+    pub fn with_limits(vfs: u16, limits: &Limits) -> Self {
+        let mut device = Device::new(vfs, limits);
         let file = unlinked(SIZE);
         for function in 0..=usize::from(vfs) {
             device
