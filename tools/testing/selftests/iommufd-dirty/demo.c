@@ -10,12 +10,16 @@
 
 static int fd, iommu, log_device, emulated_device;
 static __u32 mock_hwpt;
-static __u8 *memory, *copy, *dma_bar;
+static __u8 *memory, *copy, *engine;
 
-/* Real DMA, which the IOMMU translates, and sets a dirty bit. */
-static int write_dma(__u64 iova, __u32 length)
+/* DMA of the VF, of which the firmware of its PF keeps a log. */
+static int write_vf(__u64 iova, __u32 length)
 {
-	return testdev_fire(dma_bar, iova, length);
+	static __u32 stamp;
+
+	engine_prepare(engine, iova, length);
+	engine_set(engine, ENGINE_PATTERN, ++stamp);
+	return engine_go(engine, ENGINE_FILL);
 }
 
 /* The next three tell the CPU to write: there is no device that would. */
@@ -47,7 +51,7 @@ static int write_emulated(__u64 iova, __u32 length)
 }
 
 static struct source sources[SOURCES] = {
-	{ "VT-d, IOPTEs of 4 KiB", IOMMUFD_DIRTY_KIND_IOMMU_DOMAIN, write_dma,
+	{ "mlx5 VF's page tracker", IOMMUFD_DIRTY_KIND_DEVICE, write_vf,
 	  .unit = SZ_4K },
 	{ "IOMMU, IOPTEs of 1 MiB", IOMMUFD_DIRTY_KIND_IOMMU_DOMAIN,
 	  write_mock_iommu, .unit = SZ_1M },
@@ -57,33 +61,20 @@ static struct source sources[SOURCES] = {
 	  .unit = SZ_4K },
 };
 
-static void bind_hwpt(struct source *source, __u32 hwpt_id)
+/* A virtual function of a ConnectX. */
+static void make_vf(__u32 ioas_id)
 {
-	need(!_test_cmd_bind_hwpt(fd, iommu, hwpt_id, POLICY_FAIL, &source->id),
-	     "IOMMUFD_DIRTY_BIND_HWPT");
-}
+	int device = vfio_driver_open(VFIO_MLX5, 0);
 
-/* A PCI device with a DMA engine, behind QEMU's VT-d. */
-static void make_dma(__u32 ioas_id)
-{
-	struct iommu_hwpt_alloc hwpt = {
-		.size = sizeof(hwpt),
-		.flags = IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
-		.pt_id = ioas_id,
-	};
-	int device = testdev_open();
-
-	need(device != -1, NO_TESTDEV);
-	need(!_vfio_bind_iommufd(device, iommu, &hwpt.dev_id),
+	need(device != -1, "a VF that " VFIO_MLX5 " drives");
+	need(!_vfio_bind_iommufd(device, iommu, NULL),
 	     "VFIO_DEVICE_BIND_IOMMUFD");
-	need(!ioctl(iommu, IOMMU_HWPT_ALLOC, &hwpt),
-	     "IOMMU_HWPT_ALLOC: the IOMMU does not track dirty pages");
-	need(!_vfio_attach(device, hwpt.out_hwpt_id),
-	     "VFIO_DEVICE_ATTACH_IOMMUFD_PT");
+	need(!_vfio_attach(device, ioas_id), "VFIO_DEVICE_ATTACH_IOMMUFD_PT");
 	need(!_vfio_enable_dma(device), "PCI bus master");
-	dma_bar = testdev_map(device);
-	need(dma_bar != MAP_FAILED, "the device's BAR 0");
-	bind_hwpt(&sources[A], hwpt.out_hwpt_id);
+	engine = engine_map(device);
+	need(engine != MAP_FAILED, "the DMA engine of mlx5-model");
+	need(!_vfio_dirty_bind(device, fd, POLICY_FAIL, &sources[A].id),
+	     "VFIO_DEVICE_FEATURE_DIRTY_TRACKER of the VF");
 }
 
 static void make_emulated(__u32 ioas_id)
@@ -128,7 +119,7 @@ static void make_devices(void)
 	     "iommufd's mock device (CONFIG_IOMMUFD_TEST)");
 	need(!_iommu_ioas_map(iommu, ioas_id, memory, SIZE, BASE),
 	     "IOMMU_IOAS_MAP");
-	make_dma(ioas_id);
+	make_vf(ioas_id);
 
 	large.object_id = ioas_id;
 	need(!ioctl(iommu, IOMMU_OPTION, &large), "IOMMU_OPTION");
@@ -136,7 +127,9 @@ static void make_devices(void)
 				IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
 				MOCK_IOMMUPT_HUGE, &mock_hwpt),
 	     "IOMMU_HWPT_ALLOC");
-	bind_hwpt(&sources[B], mock_hwpt);
+	need(!_test_cmd_bind_hwpt(fd, iommu, mock_hwpt, POLICY_FAIL,
+				  &sources[B].id),
+	     "IOMMUFD_DIRTY_BIND_HWPT");
 
 	log_device = _test_mock_create(&device);
 	need(log_device != -1, MOCK_PATH " (is iommufd-dirty-mock.ko loaded?)");
@@ -171,10 +164,11 @@ static void make_sources(void)
 		right &= info.out_kind == sources[n].kind;
 	}
 	promise(right,
-		"all are bound: two IOMMU domains, a device and software");
-	printf("\n  They reach the same 16 MiB of memory. A: a PCI device with a DMA engine, and\n"
-	       "  QEMU's VT-d sets its dirty bits. D has no hardware: the kernel writes for it.\n"
-	       "  B and C: mocks of an IOMMU with large pages, and of a device that has a log.\n");
+		"all are bound: two devices, an IOMMU domain and software");
+	printf("\n  They reach the same 16 MiB of memory. A: a virtual function of a ConnectX, as\n"
+	       "  tools/testing/mlx5-model is one: it writes by DMA, and its firmware keeps a log.\n"
+	       "  D has no hardware: the kernel writes for it. B and C: mocks of an IOMMU with\n"
+	       "  large pages, and of a device that has a coarse log.\n");
 }
 
 static void negotiate(void)

@@ -15,7 +15,7 @@
 /* The helpers bring the harness with them, and the demo has a main() of its own. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 #include "emulated.h"
-#include "testdev.h"
+#include "mlx5_engine.h"
 
 #define BASE ((__u64)MOCK_APERTURE_START)
 #define SIZE (16 * SZ_1M)

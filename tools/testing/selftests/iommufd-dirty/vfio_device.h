@@ -38,6 +38,22 @@ static inline int vfio_device_open(const char *device)
 	return fd;
 }
 
+/* The n-th device, from 0, that a PCI driver has: its cdev, or -1. */
+static inline int vfio_driver_open(const char *driver, unsigned int n)
+{
+	char pattern[128];
+	glob_t devices;
+	int fd = -1;
+
+	snprintf(pattern, sizeof(pattern), "/sys/bus/pci/drivers/%s/*:*", driver);
+	if (glob(pattern, 0, NULL, &devices))
+		return -1;
+	if (n < devices.gl_pathc)
+		fd = vfio_device_open(devices.gl_pathv[n]);
+	globfree(&devices);
+	return fd;
+}
+
 /* @dev_id may be NULL. */
 static inline int _vfio_bind_iommufd(int device, int iommu, __u32 *dev_id)
 {

@@ -2,7 +2,7 @@
 # shellcheck shell=busybox
 # What make demo shows, with the devices of demo.qemu. It checks itself what it shows.
 
-modprobe vfio-pci ids=1b36:0005
+vfs 1 vfio-mlx5
 for module in iommufd-dirty-mock iommufd-dirty-emulated iommufd-dirty-vfio; do
 	modprobe $module
 done

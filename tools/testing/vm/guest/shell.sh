@@ -3,7 +3,7 @@
 # make vm: the modules loaded, and a shell.
 . ./lib.sh
 
-modprobe vfio-pci ids=1b36:0005,8086:10c9
+vfs 2 vfio-mlx5
 for module in $(our_modules); do
 	modprobe "$module"
 done
