@@ -43,24 +43,30 @@ make_source() {
 	done
 }
 
-# The newest finished build that differs in little: an older one of the same name;
-# or else, as fast and stock differ in the patches only, one of the other. A build
-# goes on from a copy of it. What is patched in one of the two must look newer than
-# its objects, unless it is the same in both.
+# A finished build that differs in little: the newest one with the same configuration,
+# or else the newest one of the same name. Fast and stock differ in the patches only. A
+# build goes on from a copy of it. What is patched in one of the two must look newer
+# than its objects, unless it is the same in both.
 find_seed() {
-	local like entries
+	local like entry newest='' wanted
 	case $name in
 	fast) like=stock ;;
 	stock) like=fast ;;
 	*) like=$name ;;
 	esac
-	entries=$({
+	wanted=$(config_of "$name")
+	while read -r entry; do
+		cmp -s "$entry/versions" "$ROOT/versions" || continue
+		if [ "$(cat "$entry/wanted.config")" = "$wanted" ]; then
+			printf '%s' "$entry"
+			return
+		fi
+		newest=${newest:-$entry}
+	done < <({
 		ls -dt "$CACHE/kernel-$name"-????????????????
 		ls -dt "$CACHE/kernel-$like"-????????????????
-	} 2> /dev/null | head -n 1)
-	if [ -n "$entries" ] && cmp -s "$entries/versions" "$ROOT/versions"; then
-		printf '%s' "$entries"
-	fi
+	} 2> /dev/null)
+	printf '%s' "$newest"
 }
 
 plant() {
