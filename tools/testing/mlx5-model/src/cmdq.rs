@@ -40,6 +40,7 @@ pub enum Delivery {
     BlockNumber = 0x3,
     OutPointer = 0x4,
     InPointer = 0x5,
+    Firmware = 0x6,
     InLength = 0x7,
     OutLength = 0x8,
     Descriptor = 0x10,
@@ -235,8 +236,8 @@ pub fn doorbell(device: &mut Device, function: usize, entries: u32) {
 /// A command that was read, and not yet executed.
 #[derive(Debug)]
 pub struct Late {
-    /// When it is.
-    pub due: Duration,
+    /// When it is; `None` for never.
+    pub due: Option<Duration>,
     /// Whose it is.
     pub function: usize,
     command: Fetched,
@@ -254,7 +255,9 @@ struct Fetched {
 pub fn late(device: &mut Device) {
     let now = device.now();
     let all = std::mem::take(&mut device.late);
-    let (due, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|late| late.due <= now);
+    let (due, later): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|late| late.due.is_some_and(|due| due <= now));
     device.late = later;
     for late in due {
         finish(device, late.function, late.command);
@@ -269,15 +272,28 @@ fn execute(device: &mut Device, function: usize, index: u32) {
     let held = |fault| matches!(fault, Fault::Swallow | Fault::Slow(_));
     match device.faults.command(opcode, held) {
         None | Some(Fault::Refuse { .. }) => finish(device, function, command),
-        Some(Fault::Swallow) => {}
-        Some(Fault::Slow(time)) => {
-            let due = device.now().saturating_add(time);
-            device.late.push(Late {
-                due,
-                function,
-                command,
-            });
-        }
+        Some(Fault::Swallow) => device.late.push(Late {
+            due: None,
+            function,
+            command,
+        }),
+        Some(Fault::Slow(time)) => device.late.push(Late {
+            due: Some(device.now().saturating_add(time)),
+            function,
+            command,
+        }),
+    }
+}
+
+/// Gives back the commands that were swallowed, not executed. Until then a driver cannot use their
+/// entries again.
+pub fn give_back(device: &mut Device) {
+    let all = std::mem::take(&mut device.late);
+    let (later, lost): (Vec<_>, Vec<_>) = all.into_iter().partition(|late| late.due.is_some());
+    device.late = later;
+    for mut late in lost {
+        late.command.input = Err(Delivery::Firmware);
+        finish(device, late.function, late.command);
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::cmdq;
 use crate::device::Device;
 use crate::device::PF;
 use crate::faults::Fault;
@@ -157,7 +158,10 @@ fn change(device: &mut Device, name: &str, numbers: &[u64]) -> Result<(), &'stat
             let index = index(device, *function)?;
             device.plug(index);
         }
-        ("forget", []) => device.faults = Faults::default(),
+        ("forget", []) => {
+            device.faults = Faults::default();
+            cmdq::give_back(device);
+        }
         _ => return Err("no such command, or not its numbers"),
     }
     Ok(())

@@ -472,7 +472,7 @@ impl Device {
     pub fn waiting(&self) -> bool {
         let reports = |f: &Function| f.objects.trackers.iter().any(|(_, t)| t.waiting());
         let waits = |f: &Function| rdma::waiting(f) || reports(f);
-        !self.late.is_empty() || self.functions.iter().any(waits)
+        self.late.iter().any(|late| late.due.is_some()) || self.functions.iter().any(waits)
     }
 
     /// Pulls a function out of its slot; with the PF go the VFs. The platform's mappings and

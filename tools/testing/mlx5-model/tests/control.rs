@@ -65,6 +65,14 @@ fn a_command_can_get_lost() {
     let first = driver.alloc_uar();
     let mut other = started();
     assert_eq!(first, other.alloc_uar(), "it was not executed");
+
+    // Given back, it is not either.
+    assert_eq!(ask(&mut driver, "swallow 802 1"), "ok");
+    ring(&mut driver);
+    assert_eq!(ask(&mut driver, "forget"), "ok");
+    let entry = driver.peek(BASE, 64);
+    assert_eq!((entry[63], entry[32]), (6 << 1, 0));
+    assert_eq!(driver.alloc_uar(), other.alloc_uar());
 }
 
 /// An hour passes.
