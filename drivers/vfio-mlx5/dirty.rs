@@ -8,7 +8,8 @@
 //! The ranges of an object of the firmware cannot be changed. For new ones a second object is made
 //! while the first one still tracks, and nothing that is written goes unseen. What the first one
 //! knows of the ranges that stay is *owed* to the user: both are read, until all of that was read
-//! once. Then the first one goes.
+//! once. Then the first one goes. If the ranges change before that, what is owed is read into
+//! memory, and the first one goes as well: there are never three.
 
 use crate::{
     abi::provider::{
@@ -22,7 +23,10 @@ use crate::{
         Sink,
         Started, //
     },
-    logic::range_set::RangeSet,
+    logic::{
+        extents::Extents,
+        range_set::RangeSet, //
+    },
     range::Range,
     tracker::{
         self,
@@ -39,6 +43,10 @@ use kernel::{
     sync::Arc, //
 };
 
+/// Bytes of memory for what was owed when the ranges changed again. If it is more, what lies between
+/// two pieces is reported dirty as well.
+const MAX_KEPT: usize = 1 << 20;
+
 /// A VF that is open.
 pub(crate) struct Dirty(Arc<Vf>);
 
@@ -52,6 +60,8 @@ pub(crate) struct Session {
     current: Option<PageTracker>,
     /// The one before `current`.
     old: Option<Old>,
+    /// What was read of those before and not told.
+    kept: Extents,
 }
 
 /// A page tracker whose ranges were changed, and what of it was not read since.
@@ -101,13 +111,14 @@ impl Session {
         let mut record = |iova, length| sink.record(iova, length);
         let current = self.current.as_mut().ok_or(EIO)?;
         current.read(part.first(), part.length(), &mut record)?;
+        self.kept
+            .take(part, |dirty| record(dirty.first(), dirty.length()));
 
         let Some(old) = &mut self.old else {
             return Ok(());
         };
         for owed in old.owed.within(part) {
-            old.tracker
-                .read(owed.first(), owed.length(), &mut record)?;
+            old.tracker.read(owed.first(), owed.length(), &mut record)?;
         }
         // If there is no memory to split a range it is still owed, and read again.
         let _ = old.owed.remove(part);
@@ -115,6 +126,33 @@ impl Session {
             self.old = None;
         }
         Ok(())
+    }
+
+    /// Keeps what is owed, in memory, and gives up the old tracker. On error some of it may be gone,
+    /// if a tracker is lost then.
+    fn settle(&mut self) -> Result {
+        let Some(old) = &mut self.old else {
+            return Ok(());
+        };
+        for owed in old.owed.as_slice() {
+            old.tracker
+                .read(owed.first(), owed.length(), &mut |iova, length| {
+                    if let Ok(dirty) = Range::new(iova, length) {
+                        self.kept.insert(dirty);
+                    }
+                })?;
+        }
+        self.old = None;
+        Ok(())
+    }
+
+    /// Tells whether there is a tracker that can be relied on. If not there is none afterwards.
+    fn check(&mut self) -> bool {
+        let is_well = self.current.is_some() && !self.trackers().any(PageTracker::is_lost);
+        if !is_well {
+            self.lose();
+        }
+        is_well
     }
 }
 
@@ -136,11 +174,14 @@ impl Operations for Dirty {
         }
         let tracker = vf.start_tracker(&session, granule, &list)?;
         vf.wakers.set([tracker.signal()].into_iter());
+        let mut kept = Extents::new();
+        kept.set_limit(MAX_KEPT);
         session.user = User::Context(Session {
             granule,
             ranges,
             current: Some(tracker),
             old: None,
+            kept,
         });
         Ok(Started::Tracking)
     }
@@ -168,15 +209,12 @@ impl Operations for Dirty {
         };
         let had_old = context.old.is_some();
         let read = context.read(part, sink);
-        let is_lost = context.current.is_none() || context.trackers().any(PageTracker::is_lost);
-        if is_lost {
-            context.lose();
-        }
-        if is_lost || had_old {
+        let is_well = context.check();
+        if !is_well || had_old {
             vf.wakers.set(context.trackers().map(PageTracker::signal));
         }
         drop(session);
-        if is_lost {
+        if !is_well {
             sink.lost(EIO);
             return Err(EIO);
         }
@@ -188,23 +226,27 @@ impl Operations for Dirty {
         let vf = &self.0;
         let (list, new) = lists(ranges)?;
         let mut session = vf.session.lock();
-        let User::Context(context) = &session.user else {
+        let User::Context(context) = &mut session.user else {
             return Err(ENODATA);
         };
-        // What three know could not be told apart any more: the core reads it all, and starts anew.
-        if context.old.is_some() {
-            return Err(ENOSPC);
-        }
-        if context.current.is_none() {
+        let settled = context.settle();
+        let is_well = context.check();
+        vf.wakers.set(context.trackers().map(PageTracker::signal));
+        if !is_well {
+            drop(session);
+            vf.lost();
             return Err(EIO);
         }
+        settled?;
+
         let mut owed = RangeSet::new();
         for range in new.as_slice() {
             for part in context.ranges.within(*range) {
                 owed.add(part)?;
             }
         }
-        let tracker = vf.start_tracker(&session, context.granule, &list)?;
+        let granule = context.granule;
+        let tracker = vf.start_tracker(&session, granule, &list)?;
 
         let User::Context(context) = &mut session.user else {
             return Err(ENODATA);

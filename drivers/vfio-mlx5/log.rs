@@ -65,24 +65,28 @@ impl Vf {
         Ok(granule)
     }
 
-    /// Ends it, if it was started.
-    pub(crate) fn log_stop(&self) {
+    /// Ends it, if it was started. `EBUSY` if a context has the tracker.
+    pub(crate) fn log_stop(&self) -> Result {
         let mut session = self.session.lock();
-        if matches!(session.user, User::Log(_)) {
-            self.take_user(&mut session);
+        if matches!(session.user, User::Context(_)) {
+            return Err(EBUSY);
         }
+        self.take_user(&mut session);
+        Ok(())
     }
 
     /// Reports what is dirty of the `length` bytes from `iova` on, and makes it clean.
     ///
-    /// Errors: `EINVAL` if it is not started; `EFAULT` if the bitmap cannot be written to, and what
+    /// Errors: `EINVAL` if it is not started, `EBUSY` if a context has the tracker; `EFAULT` if the bitmap cannot be written to, and what
     /// should be in it stays dirty; `ENOMEM`, as that; `EIO` if it cannot be said any more what is
     /// dirty.
     pub(crate) fn log_read(&self, iova: u64, length: u64, bitmap: &mut Bitmap<'_>) -> Result {
         let wanted = Range::new(iova, length).map_err(|_| EINVAL)?;
         let mut session = self.session.lock();
-        let User::Log(log) = &mut session.user else {
-            return Err(EINVAL);
+        let log = match &mut session.user {
+            User::Nobody => return Err(EINVAL),
+            User::Context(_) => return Err(EBUSY),
+            User::Log(log) => log,
         };
         let read = log.read(wanted, bitmap);
         if log.tracker.is_none() {

@@ -142,6 +142,12 @@ impl Vf {
         self.registration.lock().as_deref().map(f)
     }
 
+    /// Tells the context that its tracker is lost, so that who polls hears of it. Without the
+    /// session's lock.
+    pub(crate) fn lost(&self) {
+        self.with_registration(|registration| registration.lost(EIO));
+    }
+
     /// Does VFIO's DMA logging have the page tracker?
     pub(crate) fn logs(&self) -> bool {
         matches!(self.session.lock().user, User::Log(_))
@@ -181,8 +187,7 @@ impl VfEvents for Vf {
             User::Log(log) => log.lose(),
         }
         drop(session);
-        // For who polls. The session's lock must not be held: see `abi::vf`.
-        self.with_registration(|registration| registration.lost(EIO));
+        self.lost();
     }
 
     fn enabled(&self) {

@@ -4,6 +4,8 @@
  * devices, because kernel::pci::Driver cannot host a VFIO driver, and what is
  * inline or looks into VFIO's structures.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/interval_tree.h>
 #include <linux/iommufd_dirty_vfio.h>
 #include <linux/module.h>

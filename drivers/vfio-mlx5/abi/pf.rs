@@ -102,10 +102,7 @@ impl CoreDev {
             )
         })?;
         let cap = reply.get(bindings::VFIO_MLX5_QUERY_CAP_AT as usize..);
-        let migratable = ifc::get(
-            cap.unwrap_or_default(),
-            field!(cmd_hca_cap_2, migratable),
-        );
+        let migratable = ifc::get(cap.unwrap_or_default(), field!(cmd_hca_cap_2, migratable));
         Ok(migratable == Some(1))
     }
 
@@ -113,9 +110,7 @@ impl CoreDev {
     pub(crate) fn vhca_id(&self, function: u16) -> Result<u16> {
         let mut id = 0;
         // SAFETY: By the type invariants; the pointer is valid.
-        to_result(unsafe {
-            bindings::mlx5_vport_get_vhca_id(self.as_raw(), function, &mut id)
-        })?;
+        to_result(unsafe { bindings::mlx5_vport_get_vhca_id(self.as_raw(), function, &mut id) })?;
         Ok(id)
     }
 }

@@ -166,8 +166,8 @@ unsafe extern "C" fn vfio_mlx5_rs_log_start(
 #[no_mangle]
 unsafe extern "C" fn vfio_mlx5_rs_log_stop(vf: *mut c_void) -> c_int {
     // SAFETY: By the safety requirements.
-    unsafe { borrow(vf) }.log_stop();
-    0
+    let vf = unsafe { borrow(vf) };
+    from_result(|| vf.log_stop().map(|()| 0))
 }
 
 /// # Safety
