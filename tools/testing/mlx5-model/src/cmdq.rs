@@ -21,6 +21,9 @@ const LOG_ENTRIES: u32 = 5;
 const LOG_STRIDE: u32 = 6;
 const ENTRY: usize = 1 << LOG_STRIDE;
 
+/// How the function is used: `MLX5_INITIAL_SEG_NIC_INTERFACE_DISABLED` of mlx5_ifc.h.
+const NIC_DISABLED: u32 = 1 << 8;
+
 const TYPE_PCI: u8 = 0x7;
 const OWNER_HW: u8 = 1;
 /// The part of an input or output that is in the entry itself.
@@ -62,6 +65,14 @@ impl CommandQueue {
     /// The register: the address, bits 31:12; how the function is used, bits 10:8; the queue's size.
     pub fn address_low_and_size(&self) -> u32 {
         self.low | (LOG_ENTRIES << 4) | LOG_STRIDE
+    }
+
+    /// As after a reset of the firmware: the function is not used, until a driver sets the queue.
+    pub fn disabled() -> Self {
+        Self {
+            high: 0,
+            low: NIC_DISABLED,
+        }
     }
 
     /// Sets bits 63:32 of the address.

@@ -150,6 +150,7 @@ fn change(device: &mut Device, name: &str, numbers: &[u64]) -> Result<(), &'stat
             let pf = device.functions.get_mut(PF).ok_or("no PF")?;
             pf.init_segment.syndrome = syndrome;
         }
+        ("reset-pf", []) => device.firmware_reset(),
         ("unplug", [function]) => {
             let index = index(device, *function)?;
             device.unplug(index);

@@ -475,6 +475,14 @@ impl Device {
         self.late.iter().any(|late| late.due.is_some()) || self.functions.iter().any(waits)
     }
 
+    /// The firmware starts anew, which the driver finds out when it looks after its health.
+    pub fn firmware_reset(&mut self) {
+        self.reset(PF);
+        if let Some(pf) = self.functions.get_mut(PF) {
+            pf.cmdq = CommandQueue::disabled();
+        }
+    }
+
     /// Pulls a function out of its slot; with the PF go the VFs. The platform's mappings and
     /// interrupts stay, and nothing gets there.
     pub fn unplug(&mut self, function: usize) {

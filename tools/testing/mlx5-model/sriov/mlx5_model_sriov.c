@@ -104,7 +104,10 @@ static void model_set_vfs(void)
 	u16 vf;
 
 	base |= (u64)model_get(pf_devfn, MODEL_SRIOV + PCI_SRIOV_BAR + 4, 4) << 32;
-	num = ctrl & PCI_SRIOV_CTRL_VFE ? min(num, total_vfs) : 0;
+	/* All ones: the PF was pulled out. */
+	if (ctrl == (u16)~0 || !(ctrl & PCI_SRIOV_CTRL_VFE))
+		num = 0;
+	num = min(num, total_vfs);
 	WRITE_ONCE(num_vfs, num);
 
 	for (vf = 0; vf < total_vfs; vf++) {

@@ -185,6 +185,25 @@ fn a_function_can_be_pulled_out() {
 }
 
 #[test]
+fn the_firmware_can_start_anew() {
+    let mut driver = started();
+    let vf = input(16, &[(enable_hca_in::function_id, 1)]);
+    driver.command(MLX5_CMD_OP_ENABLE_HCA, vf, 16);
+    driver.alloc_uar();
+    assert_eq!(ask(&mut driver, "reset-pf"), "ok");
+    assert_eq!(driver.read32(0x14) & 0xffff_ff00, 1 << 8, "disabled");
+    let (sent, found) = ring(&mut driver);
+    assert_eq!(found, sent, "nobody listens");
+    driver.function = 1;
+    assert_ne!(driver.read32(0x1fc), 0, "the VF waits for its PF");
+    driver.function = 0;
+    driver.set_queue(BASE);
+    assert_eq!(driver.read32(0x14) & 0xffff_ff00, BASE as u32, "enabled");
+    driver.start();
+    driver.alloc_uar();
+}
+
+#[test]
 fn a_vf_can_be_pulled_out() {
     let mut driver = started();
     assert_eq!(ask(&mut driver, "unplug 1"), "ok");
@@ -290,7 +309,8 @@ proptest! {
     fn noise_in_the_numbers(
         name in prop::sample::select(&[
             "refuse", "swallow", "slow", "report-delay", "mute", "cut", "fail-tracker", "overrun",
-            "qp-error", "health", "unplug", "plug", "written", "count", "trackers", "forget",
+            "qp-error", "health", "reset-pf", "unplug", "plug", "written", "count", "trackers",
+            "forget",
         ][..]),
         numbers in prop::collection::vec(prop_oneof![0..10u64, any::<u64>()], 0..5),
     ) {
