@@ -438,16 +438,21 @@ impl Device {
         if !f.config.is_bus_master() || f.suspended.initiator || f.unplugged {
             return Err(Fault { iova });
         }
-        f.memory.write(iova, bytes)?;
-        f.written.record(iova, bytes.len() as u64);
+        let result = f.memory.write(iova, bytes);
+        // What is before a fault was written.
+        let len = match result {
+            Ok(()) => bytes.len() as u64,
+            Err(fault) => fault.iova.wrapping_sub(iova),
+        };
+        f.written.record(iova, len);
         let vhca_id = f.vhca_id;
         let pf = self.functions.get_mut(PF).ok_or(Fault { iova })?;
         for (_, tracker) in pf.objects.trackers.iter_mut() {
             if tracker.vhca_id == vhca_id {
-                tracker.written(iova, bytes.len() as u64);
+                tracker.written(iova, len);
             }
         }
-        Ok(())
+        result
     }
 
     /// The time since the start.

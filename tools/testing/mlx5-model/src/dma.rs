@@ -22,7 +22,7 @@ const STORM: u32 = 2;
 
 /// Of one go.
 const MAX_LENGTH: u32 = 64 << 20;
-const MAX_COUNT: u32 = 1 << 16;
+const MAX_COUNT: u32 = 1 << 17;
 const PAGE: u64 = 4096;
 
 /// The engine's registers.

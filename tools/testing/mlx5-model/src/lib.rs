@@ -21,6 +21,7 @@ pub mod irq;
 pub mod limits;
 pub mod memory;
 pub mod mkey;
+pub mod pages;
 pub mod pci;
 pub mod qp;
 pub mod queue;

@@ -2,12 +2,12 @@
 
 //! The page tracker: which pages a VHCA wrote, in which ranges, and the messages that tell.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::faults::Report;
 use crate::image::Persist;
 use crate::image::Reader;
+use crate::pages::Pages;
 use crate::qp::Message;
 
 /// An entry of a report is a big-endian address.
@@ -39,7 +39,7 @@ pub struct Tracker {
     /// First and last address of each.
     ranges: Vec<(u64, u64)>,
     /// Dirty pages, by their number.
-    dirty: BTreeSet<u64>,
+    dirty: Pages,
     /// A report that has not begun.
     asked: Option<Asked>,
     /// When the report has been sent, it fails.
@@ -71,7 +71,7 @@ impl Tracker {
             ranges: ranges
                 .map(|(start, len)| (*start, last(*start, *len)))
                 .collect(),
-            dirty: BTreeSet::new(),
+            dirty: Pages::default(),
             asked: None,
             fails: false,
         }
@@ -144,36 +144,32 @@ impl Tracker {
         for (first, end) in &self.ranges {
             let (from, to) = (iova.max(*first), last.min(*end));
             if from <= to {
-                let pages = from >> self.log_page..=to >> self.log_page;
-                self.dirty.extend(pages);
+                self.dirty
+                    .insert(from >> self.log_page, to >> self.log_page);
             }
         }
-    }
-
-    /// How many pages are dirty.
-    pub fn dirty(&self) -> usize {
-        self.dirty.len()
     }
 
     /// Takes the dirty pages that the range touches, as reports. The last one ends the reporting, and
     /// may be empty.
     pub fn report(&mut self, iova: u64, len: u64) -> Vec<Message> {
         let last = iova.saturating_add(len.saturating_sub(1));
-        let pages = iova >> self.log_page..=last >> self.log_page;
-        let found: Vec<u64> = match len {
+        let found = match len {
             0 => Vec::new(),
-            _ => self.dirty.range(pages).copied().collect(),
+            _ => self
+                .dirty
+                .take(iova >> self.log_page, last >> self.log_page),
         };
-        for page in &found {
-            self.dirty.remove(page);
-        }
         let room = (1usize << self.log_msg) / REPORT_ENTRY;
-        let message = |pages: &[u64], state: State| Message {
-            immediate: (state as u32) << 28,
-            data: pages
-                .iter()
-                .flat_map(|page| (page << self.log_page).to_be_bytes())
-                .collect(),
+        let message = |pages: &[u64], state: State| {
+            let mut data = Vec::with_capacity(pages.len() * REPORT_ENTRY);
+            for page in pages {
+                data.extend_from_slice(&(page << self.log_page).to_be_bytes());
+            }
+            Message {
+                immediate: (state as u32) << 28,
+                data,
+            }
         };
         let mut messages: Vec<Message> = found
             .chunks(room)

@@ -331,6 +331,21 @@ fn only_the_range_is_read() {
     );
 }
 
+/// Up to a fault, a write is one.
+#[test]
+fn half_a_write_is_reported() {
+    let mut t = Tracking::new();
+    let end = BASE + driver::SIZE;
+    let id = t.create(12, &[(end - 0x4000, 0x8000)]);
+    let data = [1; 0x2000];
+    let written = t.driver.device.dma_write(VF, end - 0x1800, &data);
+    written.expect_err("nothing is mapped behind the end");
+    let half = BTreeSet::from([end - 0x2000, end - 0x1000]);
+    assert_eq!(t.read(id, end - 0x4000, 0x8000), half);
+    let truth = format!("ok {:x}-{:x}", end - 0x1800, end - 1);
+    assert_eq!(ask(&mut t, "written 1"), truth);
+}
+
 #[test]
 fn another_function_is_not_tracked() {
     let mut t = Tracking::new();
