@@ -77,14 +77,17 @@ pub(crate) fn register(
     name: &CStr,
     space: usize,
 ) -> Result<Pin<KBox<Registration<Dirty>>>> {
+    let limits = &vf.limits;
+    let finest = limits.granules & limits.granules.wrapping_neg();
     let what = Description {
         name: CString::try_from(name)?,
         kind: Kind::Device,
         waits: true,
-        pgsizes: vf.limits.granules,
-        max_ranges: vf.limits.max_ranges,
-        min_span: vf.limits.min_span,
-        max_span: vf.limits.max_span,
+        pgsizes: limits.granules,
+        max_ranges: limits.max_ranges,
+        // Ranges are whole granules.
+        min_span: limits.min_span.max(finest),
+        max_span: limits.max_span,
         space,
     };
     KBox::try_pin_init(

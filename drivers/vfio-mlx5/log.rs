@@ -39,8 +39,8 @@ impl Vf {
     /// Starts to log `ranges`, with about `page_size` bytes for each bit. Returns how many there
     /// are.
     ///
-    /// Errors: `EINVAL` for a page size or a range that cannot be, `EBUSY` if the tracker is in
-    /// use, `ENOTCONN` while the PF is down; those of [`PageTracker::start`].
+    /// Errors: `EINVAL` for a page size or a range that cannot be, or if it is started, `EBUSY` if a
+    /// context has the tracker, `ENOTCONN` while the PF is down; those of [`PageTracker::start`].
     pub(crate) fn log_start(&self, page_size: u64, ranges: &[DirtyRange]) -> Result<u64> {
         let granule = nearest(self.limits.granules, page_size).ok_or(EINVAL)?;
         let mut list = KVec::with_capacity(ranges.len(), GFP_KERNEL_ACCOUNT)?;
@@ -52,8 +52,10 @@ impl Vf {
         kept.set_limit(MAX_KEPT);
 
         let mut session = self.session.lock();
-        if !matches!(session.user, User::Nobody) {
-            return Err(EBUSY);
+        match session.user {
+            User::Nobody => (),
+            User::Context(_) => return Err(EBUSY),
+            User::Log(_) => return Err(EINVAL),
         }
         let tracker = self.start_tracker(&session, granule, &list)?;
         self.wakers.set([tracker.signal()].into_iter());
