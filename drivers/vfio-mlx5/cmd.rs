@@ -39,7 +39,7 @@ pub trait Command {
     type Reply: Reply;
 
     /// Bytes of the mailbox.
-    fn len(&self) -> usize;
+    fn size(&self) -> usize;
 
     /// Fills the mailbox, but for the opcode.
     fn fill(&self, mailbox: &mut Writer<'_>);
@@ -66,7 +66,7 @@ impl Reply for () {
 /// Lays `command` out in `mailbox`, whose length is the command's. `None` if a value of it does not
 /// fit into its field: the firmware is never told another one.
 pub fn encode<C: Command>(command: &C, mailbox: &mut [u8]) -> Option<()> {
-    if mailbox.len() != command.len() {
+    if mailbox.len() != command.size() {
         return None;
     }
     let mut writer = Writer::new(mailbox);

@@ -51,14 +51,14 @@ impl Ring {
     }
 
     /// The number of entries.
-    pub fn len(self) -> usize {
+    pub fn count(self) -> usize {
         1_usize.wrapping_shl(self.log_size.into())
     }
 
     /// The index of the entry with the number `counter`.
     pub fn slot(self, counter: u32) -> usize {
         // CAST: A usize has 32 bits at least.
-        counter as usize & self.len().wrapping_sub(1)
+        counter as usize & self.count().wrapping_sub(1)
     }
 
     /// The owner bit of that entry once the hardware has written it: it changes each time round.

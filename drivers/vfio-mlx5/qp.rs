@@ -40,10 +40,10 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// `ring.len()` buffers of 2^`log_len` bytes.
+    /// `ring.count()` buffers of 2^`log_len` bytes.
     pub(crate) fn new(dev: &CoreDev, pd: &Pd, ring: Ring, log_len: u8) -> Result<Self> {
         let len = 1_u32.checked_shl(log_len.into()).ok_or(EINVAL)?;
-        let bytes = ring.len().checked_mul(len as usize).ok_or(EINVAL)?;
+        let bytes = ring.count().checked_mul(len as usize).ok_or(EINVAL)?;
         let memory = FragBuf::new(dev, bytes)?;
         let created = dev.exec(&cmd::mkey::Create {
             pd: pd.number(),
@@ -123,7 +123,7 @@ impl Receives {
     fn new(dev: &CoreDev, ring: Ring) -> Result<Self> {
         Ok(Self {
             doorbell: Doorbell::new(dev)?,
-            memory: FragBuf::new(dev, ring.len().checked_mul(WQE_LEN).ok_or(EINVAL)?)?,
+            memory: FragBuf::new(dev, ring.count().checked_mul(WQE_LEN).ok_or(EINVAL)?)?,
             ring,
             posted: 0,
         })
@@ -190,7 +190,7 @@ impl Qp {
         let qpn = self.number;
         self.dev.exec(&cmd::qp::ToInit { qpn })?;
         if let Some(receives) = &mut self.receives {
-            for slot in 0..receives.ring.len() {
+            for slot in 0..receives.ring.count() {
                 let [len, key] = [buffers.len, buffers.mkey.lkey()].map(u32::to_be_bytes);
                 let [a, b, c, d] = len;
                 let [e, f, g, h] = key;

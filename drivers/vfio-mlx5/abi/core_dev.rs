@@ -88,11 +88,11 @@ impl CoreDev {
 
         let mut inline = Mailbox([0; INLINE_LEN]);
         let mut large = KVVec::new();
-        let mailbox = match inline.0.get_mut(..command.len()) {
+        let mailbox = match inline.0.get_mut(..command.size()) {
             Some(mailbox) => mailbox,
             None => {
                 large
-                    .resize(command.len(), 0, GFP_KERNEL)
+                    .resize(command.size(), 0, GFP_KERNEL)
                     .map_err(|_| Failure::unsent(ENOMEM))?;
                 large.as_mut_slice()
             }

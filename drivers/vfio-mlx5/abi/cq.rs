@@ -77,7 +77,7 @@ impl Cq {
     /// Makes a queue with as many entries as `ring` has.
     pub(crate) fn new(dev: &CoreDev, uar: &Uar, ring: Ring, signal: &Arc<Signal>) -> Result<Self> {
         let doorbell = Doorbell::new(dev)?;
-        let size = ring.len().checked_mul(CQE_LEN).ok_or(EINVAL)?;
+        let size = ring.count().checked_mul(CQE_LEN).ok_or(EINVAL)?;
         let mut memory = FragBuf::new(dev, size)?;
         for at in (cqe::OP_OWN..size).step_by(CQE_LEN) {
             memory.write_byte(at, cqe::INVALID << 4);
@@ -197,7 +197,7 @@ impl Drop for Cq {
 /// A command laid out, for a function that sends it.
 fn mailbox(command: &impl Command) -> Result<KVVec<u8>> {
     let mut mailbox = KVVec::new();
-    mailbox.resize(command.len(), 0, GFP_KERNEL)?;
+    mailbox.resize(command.size(), 0, GFP_KERNEL)?;
     cmd::encode(command, mailbox.as_mut_slice()).ok_or(EINVAL)?;
     Ok(mailbox)
 }

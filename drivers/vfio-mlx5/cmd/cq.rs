@@ -53,7 +53,7 @@ impl<I: Iterator<Item = u64> + ExactSizeIterator + Clone> Command for Create<I> 
     const OPCODE: u32 = bindings::MLX5_CMD_OP_CREATE_CQ;
     type Reply = Created;
 
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         let list = self.pages.len().saturating_mul(size_of::<u64>());
         ifc::bytes::<create_in>().saturating_add(list)
     }
@@ -83,7 +83,7 @@ impl Command for Destroy {
     const OPCODE: u32 = bindings::MLX5_CMD_OP_DESTROY_CQ;
     type Reply = ();
 
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         ifc::bytes::<destroy_in>()
     }
 

@@ -68,7 +68,7 @@ impl<I: Iterator<Item = u64> + ExactSizeIterator + Clone> Command for Create<I> 
     const OPCODE: u32 = bindings::MLX5_CMD_OP_CREATE_MKEY;
     type Reply = Mkey;
 
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         ifc::bytes::<create_in>().saturating_add(self.octwords().saturating_mul(16))
     }
 
@@ -109,7 +109,7 @@ impl Command for Destroy {
     const OPCODE: u32 = bindings::MLX5_CMD_OP_DESTROY_MKEY;
     type Reply = ();
 
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         ifc::bytes::<destroy_in>()
     }
 

@@ -78,7 +78,7 @@ impl Command for Create<'_> {
     const OPCODE: u32 = bindings::MLX5_CMD_OP_CREATE_GENERAL_OBJECT;
     type Reply = Id;
 
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         RANGES.saturating_add(self.ranges.len().saturating_mul(RANGE_LEN))
     }
 
@@ -132,7 +132,7 @@ impl Command for Report {
     const OPCODE: u32 = bindings::MLX5_CMD_OP_MODIFY_GENERAL_OBJECT;
     type Reply = ();
 
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         ifc::bytes::<modify_in>()
     }
 
@@ -163,7 +163,7 @@ impl Command for Query {
     const OPCODE: u32 = bindings::MLX5_CMD_OP_QUERY_GENERAL_OBJECT;
     type Reply = State;
 
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         ifc::bytes::<header_in>()
     }
 
@@ -188,7 +188,7 @@ impl Command for Destroy {
     const OPCODE: u32 = bindings::MLX5_CMD_OP_DESTROY_GENERAL_OBJECT;
     type Reply = ();
 
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         ifc::bytes::<header_in>()
     }
 

@@ -87,7 +87,7 @@ impl<I: Iterator<Item = u64> + ExactSizeIterator + Clone> Command for Create<I> 
     const OPCODE: u32 = bindings::MLX5_CMD_OP_CREATE_QP;
     type Reply = Qpn;
 
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         let pages = self.receive.as_ref().map_or(0, |rq| rq.pages.len());
         ifc::bytes::<create_in>().saturating_add(pages.saturating_mul(size_of::<u64>()))
     }
@@ -138,7 +138,7 @@ macro_rules! step {
             const OPCODE: u32 = bindings::$opcode;
             type Reply = ();
 
-            fn len(&self) -> usize {
+            fn size(&self) -> usize {
                 ifc::bytes::<$layout>()
             }
 

@@ -32,6 +32,9 @@ check rustfmt 'find drivers tools -name "*.rs" ! -name "*_generated.rs" -print0 
 check clippy-mlx5-model 'cargo clippy --locked --all-targets \
 	--manifest-path tools/testing/mlx5-model/Cargo.toml -- -D warnings'
 
+check clippy-vfio-mlx5 'cargo clippy --locked --all-targets \
+	--manifest-path tools/testing/vfio-mlx5/Cargo.toml -- -D warnings'
+
 # From the beginning: only what is compiled is looked at.
 check "clippy-sparse-W1" 'rm -rf build/check
 	make -C /kernel/build LLVM=1 CLIPPY=1 C=2 W=1 M=/repo MO=/repo/build/check modules \

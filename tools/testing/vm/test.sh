@@ -42,7 +42,9 @@ host_tests() {
 	logged "$LOGS/host.log" in_root "$(kernel_entry "${kernels[0]}")" \
 		sh -c 'cargo test --locked --no-fail-fast
 			cargo test --locked --no-fail-fast \
-				--manifest-path tools/testing/mlx5-model/Cargo.toml' ||
+				--manifest-path tools/testing/mlx5-model/Cargo.toml
+			cargo test --locked --no-fail-fast \
+				--manifest-path tools/testing/vfio-mlx5/Cargo.toml' ||
 		: # counted below
 	read -r passed failed skipped < <(awk '
 		/^test result:/ { passed += $4; failed += $6; skipped += $8 }
