@@ -8,7 +8,6 @@ use crate::device::Device;
 use crate::device::Function;
 use crate::device::State;
 use crate::device::PF;
-use crate::faults::Fault;
 use crate::ifc::enable_hca_out;
 use crate::ifc::query_issi_in;
 
@@ -145,12 +144,6 @@ fn find(opcode: u64) -> Option<&'static Command> {
 pub fn execute(device: &mut Device, function: usize, input: In<'_>, room: usize) -> Out {
     let opcode = input.get(query_issi_in::opcode);
     let command = find(opcode);
-    let refused = |fault| matches!(fault, Fault::Refuse { .. });
-    if let Some(Fault::Refuse { status, syndrome }) = device.faults.command(opcode, refused) {
-        return Out::new(REPLY)
-            .set(enable_hca_out::status, status.into())
-            .set(enable_hca_out::syndrome, syndrome.into());
-    }
     let mut caller = Caller { device, function };
     let reply = match command {
         None => Err(refusal!(BadOp, "not in this model")),
@@ -166,10 +159,15 @@ pub fn execute(device: &mut Device, function: usize, input: In<'_>, room: usize)
             refusal.why,
             refusal.syndrome,
         );
-        Out::new(REPLY)
-            .set(enable_hca_out::status, refusal.status as u64)
-            .set(enable_hca_out::syndrome, refusal.syndrome.into())
+        refused(refusal.status as u8, refusal.syndrome)
     })
+}
+
+/// The reply of a command that was refused.
+pub fn refused(status: u8, syndrome: u32) -> Out {
+    Out::new(REPLY)
+        .set(enable_hca_out::status, status.into())
+        .set(enable_hca_out::syndrome, syndrome.into())
 }
 
 fn run(command: &Command, caller: &mut Caller<'_>, input: In<'_>, room: usize) -> Reply {

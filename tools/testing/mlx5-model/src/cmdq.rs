@@ -260,6 +260,8 @@ struct Fetched {
     address: u64,
     entry: Entry,
     input: Result<Vec<u8>, Delivery>,
+    /// The status and the syndrome that a test wants.
+    refused: Option<(u8, u32)>,
 }
 
 /// Executes what was delayed and is due.
@@ -276,24 +278,24 @@ pub fn late(device: &mut Device) {
 }
 
 fn execute(device: &mut Device, function: usize, index: u32) {
-    let Some(command) = fetch(device, function, index) else {
+    let Some(mut command) = fetch(device, function, index) else {
         return;
     };
-    let opcode = u64::from(be32(&command.entry.0, Entry::IN) >> 16);
-    let held = |fault| matches!(fault, Fault::Swallow | Fault::Slow(_));
-    match device.faults.command(opcode, held) {
-        None | Some(Fault::Refuse { .. }) => finish(device, function, command),
-        Some(Fault::Swallow) => device.late.push(Late {
-            due: None,
-            function,
-            command,
-        }),
-        Some(Fault::Slow(time)) => device.late.push(Late {
-            due: Some(device.now().saturating_add(time)),
-            function,
-            command,
-        }),
-    }
+    let opcode = (be32(&command.entry.0, Entry::IN) >> 16) as u16;
+    let due = match device.faults.command(opcode) {
+        Fault::Pass => return finish(device, function, command),
+        Fault::Refuse { status, syndrome } => {
+            command.refused = Some((status, syndrome));
+            return finish(device, function, command);
+        }
+        Fault::Swallow => None,
+        Fault::Slow(time) => Some(device.now().saturating_add(time)),
+    };
+    device.late.push(Late {
+        due,
+        function,
+        command,
+    });
 }
 
 /// Gives back the commands that were swallowed, not executed. Until then a driver cannot use their
@@ -327,6 +329,7 @@ fn fetch(device: &Device, function: usize, index: u32) -> Option<Fetched> {
         address,
         entry,
         input,
+        refused: None,
     })
 }
 
@@ -336,6 +339,7 @@ fn finish(device: &mut Device, function: usize, command: Fetched) {
         address,
         mut entry,
         input,
+        refused,
     } = command;
     let Some(f) = device.functions.get(function) else {
         return;
@@ -345,7 +349,8 @@ fn finish(device: &mut Device, function: usize, command: Fetched) {
     // Who creates the EQ, or destroys it, has to poll.
     let events = f.objects.eqs.iter().any(|(_, eq)| eq.takes(COMPLETION));
 
-    let status = match input.and_then(|input| run(device, function, &mut entry, &input)) {
+    let done = input.and_then(|input| run(device, function, &mut entry, &input, refused));
+    let status = match done {
         Ok(()) => 0,
         Err(delivery) => {
             eprintln!("command entry {index}: {delivery:?}");
@@ -382,9 +387,13 @@ fn run(
     function: usize,
     entry: &mut Entry,
     input: &[u8],
+    refused: Option<(u8, u32)>,
 ) -> Result<(), Delivery> {
     let room = entry.out_len()?;
-    let Out(out) = cmd::execute(device, function, In(input), room);
+    let Out(out) = match refused {
+        Some((status, syndrome)) => cmd::refused(status, syndrome),
+        None => cmd::execute(device, function, In(input), room),
+    };
     match device.functions.get(function) {
         Some(f) => entry.output(&f.memory, out),
         None => Ok(()),

@@ -134,6 +134,7 @@ fn change(device: &mut Device, name: &str, numbers: &[u64]) -> Result<(), &'stat
         ("refuse", [op, status, count, syndrome]) => {
             refuse(device, *op, *status, *count, *syndrome)?;
         }
+        ("pass", [op, count]) => plan(device, *op, Fault::Pass, *count)?,
         ("swallow", [op, count]) => plan(device, *op, Fault::Swallow, *count)?,
         ("slow", [op, time, count]) => plan(device, *op, Fault::Slow(ms(*time)?), *count)?,
         ("report-delay", [time]) => device.faults.report_delay = ms(*time)?,

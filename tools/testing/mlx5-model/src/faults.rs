@@ -7,6 +7,8 @@ use std::time::Duration;
 /// What happens to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing: it is for a later one.
+    Pass,
     /// It is not executed, and its reply says this.
     Refuse {
         /// Not 0.
@@ -71,17 +73,16 @@ impl Faults {
         Some(())
     }
 
-    /// The fault of a command: the first that was planned for its opcode, of those that `applies`.
-    pub fn command(&mut self, opcode: u64, applies: fn(Fault) -> bool) -> Option<Fault> {
-        let mut planned = self.commands.iter();
-        let at = planned.position(|p| u64::from(p.opcode) == opcode && applies(p.fault))?;
-        let planned = self.commands.get_mut(at)?;
-        let fault = planned.fault;
+    /// What happens to a command: what was planned first for its opcode.
+    pub fn command(&mut self, opcode: u16) -> Fault {
+        let mut planned = self.commands.iter_mut();
+        let Some(planned) = planned.find(|planned| planned.opcode == opcode) else {
+            return Fault::Pass;
+        };
         planned.count -= 1;
-        if planned.count == 0 {
-            self.commands.remove(at);
-        }
-        Some(fault)
+        let fault = planned.fault;
+        self.commands.retain(|planned| planned.count > 0);
+        fault
     }
 
     /// What becomes of the next report.
@@ -116,12 +117,11 @@ mod tests {
             .plan(0x802, Fault::Swallow, 1)
             .expect("there is room");
         faults.plan(0x803, REFUSE, 0).expect("there is room");
-        assert_eq!(faults.command(0x803, |_| true), None);
-        assert_eq!(faults.command(0x802, |f| f != REFUSE), Some(Fault::Swallow));
-        assert_eq!(faults.command(0x802, |f| f != REFUSE), None);
-        assert_eq!(faults.command(0x802, |_| true), Some(REFUSE));
-        assert_eq!(faults.command(0x802, |_| true), Some(REFUSE));
-        assert_eq!(faults.command(0x802, |_| true), None);
+        assert_eq!(faults.command(0x803), Fault::Pass);
+        assert_eq!(faults.command(0x802), REFUSE);
+        assert_eq!(faults.command(0x802), REFUSE);
+        assert_eq!(faults.command(0x802), Fault::Swallow);
+        assert_eq!(faults.command(0x802), Fault::Pass);
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
             faults.plan(1, REFUSE, 1).expect("there is room");
         }
         assert_eq!(faults.plan(1, REFUSE, 1), None);
-        faults.command(1, |_| true).expect("it is planned");
+        assert_eq!(faults.command(1), REFUSE);
         faults.plan(1, REFUSE, 1).expect("there is room again");
     }
 
