@@ -162,9 +162,11 @@ impl Session {
 #[vtable]
 impl Operations for Dirty {
     fn query(&self, _granule: u64, _ranges: &[DirtyRange]) -> Result<u64> {
-        if self.0.logs() {
+        let session = self.0.session.lock();
+        if matches!(session.user, User::Log(_)) {
             return Err(EBUSY);
         }
+        session.pf().map_err(as_tracker)?;
         Ok(tracker::memory(&self.0.limits))
     }
 
@@ -175,7 +177,9 @@ impl Operations for Dirty {
         if !matches!(session.user, User::Nobody) {
             return Err(EBUSY);
         }
-        let tracker = vf.start_tracker(&session, granule, &list)?;
+        let tracker = vf
+            .start_tracker(&session, granule, &list)
+            .map_err(as_tracker)?;
         vf.wakers.set([tracker.signal()].into_iter());
         let mut kept = Extents::new();
         kept.set_limit(MAX_KEPT);
@@ -249,7 +253,9 @@ impl Operations for Dirty {
             }
         }
         let granule = context.granule;
-        let tracker = vf.start_tracker(&session, granule, &list)?;
+        let tracker = vf
+            .start_tracker(&session, granule, &list)
+            .map_err(as_tracker)?;
 
         let User::Context(context) = &mut session.user else {
             return Err(ENODATA);
@@ -260,6 +266,15 @@ impl Operations for Dirty {
         }
         vf.wakers.set(context.trackers().map(PageTracker::signal));
         Ok(())
+    }
+}
+
+/// What a context is told of an error of the firmware: what is wrong with a command is none of its
+/// business.
+fn as_tracker(error: Error) -> Error {
+    match error {
+        ENOMEM | ENOSPC => error,
+        _ => EIO,
     }
 }
 

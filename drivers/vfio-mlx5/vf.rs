@@ -72,9 +72,8 @@ pub(crate) struct Vf {
 
 /// What is going on with the page tracker of a VF.
 pub(crate) struct Session {
-    pf: CoreDev,
-    /// The PF is up and lets the VF be used.
-    attached: bool,
+    /// The PF, while it is up and lets the VF be used.
+    pf: Option<CoreDev>,
     pub(crate) user: User,
 }
 
@@ -83,6 +82,13 @@ pub(crate) enum User {
     Nobody,
     Context(dirty::Session),
     Log(Log),
+}
+
+impl Session {
+    /// The PF. `ENOTCONN` while it is down.
+    pub(crate) fn pf(&self) -> Result<&CoreDev> {
+        self.pf.as_ref().ok_or(ENOTCONN)
+    }
 }
 
 impl Vf {
@@ -105,8 +111,7 @@ impl Vf {
                 limits,
                 registration <- new_mutex!(None, "vfio_mlx5::Vf::registration"),
                 session <- new_mutex!(Session {
-                    pf,
-                    attached: true,
+                    pf: Some(pf),
                     user: User::Nobody,
                 }, "vfio_mlx5::Vf::session"),
                 wakers <- Wakers::new(),
@@ -167,10 +172,7 @@ impl Vf {
         granule: u64,
         ranges: &[Range],
     ) -> Result<PageTracker> {
-        if !session.attached {
-            return Err(ENOTCONN);
-        }
-        PageTracker::start(&session.pf, self.vhca_id, granule, ranges)
+        PageTracker::start(session.pf()?, self.vhca_id, granule, ranges)
     }
 }
 
@@ -178,7 +180,7 @@ impl VfEvents for Vf {
     fn disabled(&self) {
         self.wakers.set_detached(true);
         let mut session = self.session.lock();
-        session.attached = false;
+        session.pf = None;
         self.wakers.set(core::iter::empty());
         // It stays the user, as one that has lost everything, until it stops: it has to be told.
         match &mut session.user {
@@ -190,8 +192,8 @@ impl VfEvents for Vf {
         self.lost();
     }
 
-    fn enabled(&self) {
-        self.session.lock().attached = true;
+    fn enabled(&self, pf: CoreDev) {
+        self.session.lock().pf = Some(pf);
         self.wakers.set_detached(false);
     }
 }

@@ -60,6 +60,7 @@ static int device_feature(struct vfio_device *vdev, u32 flags, void __user *arg,
 			  size_t argsz)
 {
 	struct vfio_mlx5_device *mlx5 = to_mlx5(vdev);
+	struct iommufd_dirty_tracker *tracker;
 
 	if ((flags & VFIO_DEVICE_FEATURE_MASK) !=
 	    VFIO_DEVICE_FEATURE_DIRTY_TRACKER)
@@ -68,8 +69,10 @@ static int device_feature(struct vfio_device *vdev, u32 flags, void __user *arg,
 		return -ENOTTY;
 	if (!(flags & VFIO_DEVICE_FEATURE_PROBE) && vfio_mlx5_rs_logs(mlx5->vf))
 		return -EBUSY;
-	return iommufd_dirty_vfio_feature(vfio_mlx5_rs_tracker(mlx5->vf, vdev),
-					  flags, arg, argsz);
+	tracker = vfio_mlx5_rs_tracker(mlx5->vf, vdev);
+	if (!tracker)
+		return -ENODEV;
+	return iommufd_dirty_vfio_feature(tracker, flags, arg, argsz);
 }
 
 static const struct vfio_device_ops device_ops = {

@@ -64,9 +64,10 @@ impl Pf {
         })
     }
 
-    /// For as long as the VF has a driver.
+    /// Until [`VfEvents::disabled`], or until the VF has no driver any more.
     pub(super) fn core_dev(&self) -> CoreDev {
-        // SAFETY: A PF's driver lets go of its device only after all of its VFs have lost theirs.
+        // SAFETY: By the type invariants it is up. What follows is up to who asks: a PF tells before
+        // it goes down, and lets go of its device only after all of its VFs have lost their drivers.
         unsafe { CoreDev::new(self.device) }
     }
 }
@@ -118,11 +119,11 @@ impl CoreDev {
 /// What a PF tells of one of its VFs. In process context, with the interface lock of the PF held.
 pub(crate) trait VfEvents: Send + Sync {
     /// Right before the PF disables the VF or goes down: what was made with the PF has to be gone
-    /// when this returns.
+    /// when this returns, and is not used again.
     fn disabled(&self);
 
-    /// The VF can be used, again or for the first time.
-    fn enabled(&self);
+    /// `pf` is up, and the VF can be used again.
+    fn enabled(&self, pf: CoreDev);
 }
 
 /// While it lives `told` is told. Dropping it waits for calls under way.
@@ -187,10 +188,13 @@ impl<T: VfEvents> Notifier<T> {
         _data: *mut c_void,
     ) -> c_int {
         // SAFETY: By the safety requirements it is in a `Notifier<T>` that is alive.
-        let told = unsafe { &(*kernel::container_of!(Opaque::cast_from(block), Self, block)).told };
+        let this = unsafe { &*kernel::container_of!(Opaque::cast_from(block), Self, block) };
         match u32::try_from(event) {
-            Ok(bindings::MLX5_PF_NOTIFY_DISABLE_VF) => told.disabled(),
-            Ok(bindings::MLX5_PF_NOTIFY_ENABLE_VF) => told.enabled(),
+            Ok(bindings::MLX5_PF_NOTIFY_DISABLE_VF) => this.told.disabled(),
+            Ok(bindings::MLX5_PF_NOTIFY_ENABLE_VF) => {
+                // SAFETY: The PF is up again; see `Pf::core_dev`.
+                this.told.enabled(unsafe { CoreDev::new(this.device) });
+            }
             _ => (),
         }
         0

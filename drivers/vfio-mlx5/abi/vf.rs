@@ -8,6 +8,7 @@
 use super::{
     bindings,
     bitmap::Bitmap,
+    core_dev::CoreDev,
     pf::{
         Notifier,
         Pf,
@@ -38,8 +39,8 @@ impl VfEvents for Arc<Vf> {
         (**self).disabled();
     }
 
-    fn enabled(&self) {
-        (**self).enabled();
+    fn enabled(&self, pf: CoreDev) {
+        (**self).enabled(pf);
     }
 }
 
