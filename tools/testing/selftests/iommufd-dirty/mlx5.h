@@ -7,23 +7,10 @@
 #define SELFTESTS_MLX5_H
 
 #include <endian.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <glob.h>
-#include <linux/iommufd.h>
-#include <linux/pci_regs.h>
-#include <linux/vfio.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "kselftest_harness.h"
+#include "vfio_device.h"
 
-#define SZ_4K 0x1000ULL
-#define SZ_2M 0x200000ULL
 #define IOVA 0x123400000ULL
 #define SIZE (16 * SZ_2M)
 
@@ -39,22 +26,39 @@
 #define ENGINE_FILL 1
 #define ENGINE_STORM 2
 
-/* A function, with memory of its own at IOVA. */
+/**
+ * struct vf - A function, with memory at IOVA
+ * @number: From 0; the model counts from 1
+ * @iommu: Its /dev/iommu
+ * @device: File descriptor of the VFIO device
+ * @memory: What the function reaches at IOVA
+ * @engine: The registers of its engine
+ * @guest: Of another function, which has its memory
+ */
 struct vf {
+	unsigned int number;
 	int iommu;
 	int device;
+	__u32 ioas_id;
+	__u32 dev_id;
 	__u8 *memory;
 	__u8 *engine;
+	bool guest;
 };
+
+static inline const char *vf_driver(void)
+{
+	return getenv("DRIVER") ?: "mlx5_vfio_pci";
+}
 
 /* The n-th function that the driver has. */
 static inline int vf_open_device(unsigned int n)
 {
-	const char *driver = getenv("DRIVER") ?: "mlx5_vfio_pci";
 	char path[128];
 	glob_t found;
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/*:*/vfio-dev/vfio*", driver);
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/*:*/vfio-dev/vfio*",
+		 vf_driver());
 	if (glob(path, 0, NULL, &found))
 		return -1;
 	if (n >= found.gl_pathc) {
@@ -64,7 +68,7 @@ static inline int vf_open_device(unsigned int n)
 	snprintf(path, sizeof(path), "/dev/vfio/devices/%s",
 		 strrchr(found.gl_pathv[n], '/') + 1);
 	globfree(&found);
-	return open(path, O_RDWR);
+	return open(path, O_RDWR | O_CLOEXEC);
 }
 
 static inline void engine_set(__u8 *engine, unsigned int reg, __u32 value)
@@ -107,77 +111,69 @@ static inline __u32 engine_storm(__u8 *engine, __u64 iova, __u32 length, __u32 c
 	return engine_go(engine, ENGINE_STORM);
 }
 
-/* VFIO_DEVICE_FEATURE; the answer, if there is one, replaces the data. */
 static inline int vf_feature(int device, __u32 flags, void *data, size_t size)
 {
-	__u64 buf[sizeof(struct vfio_device_feature) / 8 + 8];
-	struct vfio_device_feature *feature = (void *)buf;
-
-	feature->argsz = sizeof(*feature) + size;
-	feature->flags = flags;
-	if (size)
-		memcpy(feature->data, data, size);
-	if (ioctl(device, VFIO_DEVICE_FEATURE, feature))
-		return -errno;
-	if (size)
-		memcpy(data, feature->data, size);
-	return 0;
+	return _vfio_feature(device, flags, data, size) ? -errno : 0;
 }
 
 static inline void vf_init(struct vf *vf)
 {
-	vf->iommu = -1;
-	vf->device = -1;
-	vf->memory = MAP_FAILED;
-	vf->engine = MAP_FAILED;
+	*vf = (struct vf){
+		.iommu = -1,
+		.device = -1,
+		.memory = MAP_FAILED,
+		.engine = MAP_FAILED,
+	};
 }
 
-static inline void vf_open(struct __test_metadata *_metadata, struct vf *vf, unsigned int n)
+/* With its address space known. */
+static inline void vf_attach(struct __test_metadata *_metadata, struct vf *vf, unsigned int n)
 {
-	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
-	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
-	struct vfio_device_attach_iommufd_pt attach = { .argsz = sizeof(attach) };
 	struct vfio_region_info bar = {
 		.argsz = sizeof(bar),
 		.index = VFIO_PCI_BAR0_REGION_INDEX,
 	};
-	struct vfio_region_info config = {
-		.argsz = sizeof(config),
-		.index = VFIO_PCI_CONFIG_REGION_INDEX,
-	};
-	struct iommu_ioas_map map = {
-		.size = sizeof(map),
-		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
-			 IOMMU_IOAS_MAP_WRITEABLE,
-		.length = SIZE,
-		.iova = IOVA,
-	};
-	__u16 command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 
+	vf->number = n;
 	vf->device = vf_open_device(n);
-	ASSERT_NE(-1, vf->device) TH_LOG("not so many functions are bound to the driver");
-	vf->iommu = open("/dev/iommu", O_RDWR);
-	ASSERT_NE(-1, vf->iommu);
-	bind.iommufd = vf->iommu;
-	ASSERT_EQ(0, ioctl(vf->device, VFIO_DEVICE_BIND_IOMMUFD, &bind));
-	ASSERT_EQ(0, ioctl(vf->iommu, IOMMU_IOAS_ALLOC, &alloc));
-	attach.pt_id = alloc.out_ioas_id;
-	ASSERT_EQ(0, ioctl(vf->device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach));
-
-	vf->memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_PRIVATE | MAP_POPULATE, -1, 0);
-	ASSERT_NE(MAP_FAILED, vf->memory);
-	map.ioas_id = alloc.out_ioas_id;
-	map.user_va = (uintptr_t)vf->memory;
-	ASSERT_EQ(0, ioctl(vf->iommu, IOMMU_IOAS_MAP, &map));
-
-	ASSERT_EQ(0, ioctl(vf->device, VFIO_DEVICE_GET_REGION_INFO, &config));
-	ASSERT_EQ(sizeof(command), pwrite(vf->device, &command, sizeof(command),
-					  config.offset + PCI_COMMAND));
+	ASSERT_NE(-1, vf->device)
+	{
+		TH_LOG("%s does not have so many functions", vf_driver());
+	}
+	ASSERT_EQ(0, _vfio_bind_iommufd(vf->device, vf->iommu, &vf->dev_id));
+	ASSERT_EQ(0, _vfio_attach(vf->device, vf->ioas_id));
+	ASSERT_EQ(0, _vfio_enable_dma(vf->device));
 	ASSERT_EQ(0, ioctl(vf->device, VFIO_DEVICE_GET_REGION_INFO, &bar));
 	vf->engine = mmap(NULL, SZ_4K, PROT_READ | PROT_WRITE, MAP_SHARED, vf->device,
 			  bar.offset + ENGINE_OFFSET);
 	ASSERT_NE(MAP_FAILED, vf->engine);
+}
+
+static inline void vf_open(struct __test_metadata *_metadata, struct vf *vf, unsigned int n)
+{
+	vf->iommu = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	ASSERT_NE(-1, vf->iommu);
+	ASSERT_EQ(0, _iommu_ioas_alloc(vf->iommu, &vf->ioas_id));
+	/* QEMU tells the model of each IOPTE, be it large or small. */
+	vf->memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+			  MAP_ANONYMOUS | MAP_PRIVATE | MAP_HUGETLB | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, vf->memory)
+	{
+		TH_LOG("boot with hugepages=80 or more");
+	}
+	ASSERT_EQ(0, _iommu_ioas_map(vf->iommu, vf->ioas_id, vf->memory, SIZE, IOVA));
+	vf_attach(_metadata, vf, n);
+}
+
+/* In the address space of another one, which has to be closed later. */
+static inline void vf_join(struct __test_metadata *_metadata, struct vf *vf, unsigned int n,
+			   const struct vf *host)
+{
+	vf->iommu = host->iommu;
+	vf->ioas_id = host->ioas_id;
+	vf->memory = host->memory;
+	vf->guest = true;
+	vf_attach(_metadata, vf, n);
 }
 
 static inline void vf_close(struct vf *vf)
@@ -186,10 +182,11 @@ static inline void vf_close(struct vf *vf)
 		munmap(vf->engine, SZ_4K);
 	if (vf->device != -1)
 		close(vf->device);
-	if (vf->iommu != -1)
+	if (!vf->guest && vf->iommu != -1)
 		close(vf->iommu);
-	if (vf->memory != MAP_FAILED)
+	if (!vf->guest && vf->memory != MAP_FAILED)
 		munmap(vf->memory, SIZE);
+	vf_init(vf);
 }
 
 #endif
