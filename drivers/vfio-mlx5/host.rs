@@ -12,6 +12,7 @@
 pub mod cmd;
 pub mod cqe;
 pub mod ifc;
+pub mod image;
 pub mod limits;
 #[path = "../iommufd-dirty/logic/range.rs"]
 pub mod range;

@@ -7,5 +7,6 @@ mod commands;
 mod common;
 mod cqe;
 mod ifc;
+mod image;
 mod limits;
 mod report;
