@@ -12,7 +12,10 @@ pub(crate) mod core_dev;
 pub(crate) mod cq;
 pub(crate) mod dma;
 pub(crate) mod events;
+mod migration;
+pub(crate) mod pages;
 pub(crate) mod pf;
+pub(crate) mod stream;
 mod vf;
 
 #[allow(unreachable_pub)]
@@ -36,9 +39,12 @@ pub(crate) mod bindings {
     use kernel::bindings::{
         completion,
         dma_addr_t,
+        file,
+        file_operations,
         list_head,
         module,
         notifier_block,
+        page,
         pci_dev,
         rb_root_cached,
         refcount_t, //

@@ -22,6 +22,7 @@ use crate::{
 };
 
 pub mod cq;
+pub mod migration;
 pub mod mkey;
 pub mod object;
 pub mod qp;

@@ -31,6 +31,7 @@ use crate::{
     },
     limits::Limits,
     log::Log,
+    migration::Migration,
     range::Range,
     tracker::{
         self,
@@ -61,6 +62,8 @@ pub(crate) struct Vf {
     vhca_id: u16,
     /// What its tracker can take.
     pub(crate) limits: Limits,
+    /// How it is migrated.
+    pub(crate) migration: Arc<Migration>,
     /// Its tracker for contexts, while it is open.
     #[pin]
     registration: Mutex<Option<Pin<KBox<Registration<Dirty>>>>>,
@@ -104,11 +107,13 @@ impl Vf {
         let limits = tracker::limits(&pf).ok_or(EOPNOTSUPP)?;
         let vhca_id = pf.vhca_id(function)?;
         let name = CString::try_from(name)?;
+        let migration = Migration::new(pf.clone(), vhca_id)?;
         Arc::pin_init(
             pin_init!(Self {
                 name,
                 vhca_id,
                 limits,
+                migration,
                 registration <- new_mutex!(None, "vfio_mlx5::Vf::registration"),
                 session <- new_mutex!(Session {
                     pf: Some(pf),
@@ -126,6 +131,7 @@ impl Vf {
         let registration = dirty::register(self, &self.name, space)?;
         self.wakers.set_closed(false);
         *self.registration.lock() = Some(registration);
+        self.migration.restart();
         Ok(())
     }
 
@@ -137,6 +143,8 @@ impl Vf {
         drop(registration);
         let mut session = self.session.lock();
         self.take_user(&mut session);
+        drop(session);
+        self.migration.restart();
     }
 
     /// Lets `f` use its tracker for contexts. `None` if it is not open.
@@ -179,6 +187,7 @@ impl Vf {
 impl VfEvents for Vf {
     fn disabled(&self) {
         self.wakers.set_detached(true);
+        self.migration.detach();
         let mut session = self.session.lock();
         session.pf = None;
         self.wakers.set(core::iter::empty());
@@ -193,6 +202,7 @@ impl VfEvents for Vf {
     }
 
     fn enabled(&self, pf: CoreDev) {
+        self.migration.attach(pf.clone());
         self.session.lock().pf = Some(pf);
         self.wakers.set_detached(false);
     }

@@ -9,6 +9,7 @@
 //! - [`vf`]: a VF, who uses its page tracker, and when that has to end;
 //! - [`dirty`], [`log`]: the two who may use it; [`wakers`]: how they are woken;
 //! - [`tracker`], with [`qp`]: the page tracker, and the queues by which it reports;
+//! - [`migration`]: how it goes to another host; [`image`]: the stream that it goes as;
 //! - [`cmd`], [`ifc`]: the firmware's commands and their layouts; [`limits`], [`report`], [`cqe`]:
 //!   what it can take, and what it says. These need no kernel and are tested on the host;
 //! - [`logic`], [`mem`]: of iommufd-dirty.
@@ -22,8 +23,10 @@ pub mod cmd;
 pub mod cqe;
 mod dirty;
 pub mod ifc;
+pub mod image;
 pub mod limits;
 mod log;
+mod migration;
 #[path = "../iommufd-dirty/mem.rs"]
 pub mod mem;
 mod qp;

@@ -119,6 +119,30 @@ static const struct vfio_log_ops log_ops = {
 	.log_read_and_clear = log_read,
 };
 
+static struct file *set_state(struct vfio_device *vdev,
+			      enum vfio_device_mig_state state)
+{
+	return vfio_mlx5_rs_set_state(to_mlx5(vdev)->vf, vdev, state);
+}
+
+static int get_state(struct vfio_device *vdev,
+		     enum vfio_device_mig_state *state)
+{
+	*state = vfio_mlx5_rs_get_state(to_mlx5(vdev)->vf);
+	return 0;
+}
+
+static int get_data_size(struct vfio_device *vdev, unsigned long *size)
+{
+	return vfio_mlx5_rs_data_size(to_mlx5(vdev)->vf, size);
+}
+
+static const struct vfio_migration_ops migration_ops = {
+	.migration_set_state = set_state,
+	.migration_get_state = get_state,
+	.migration_get_data_size = get_data_size,
+};
+
 static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	struct vfio_mlx5_device *mlx5;
@@ -138,6 +162,9 @@ static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	} else {
 		mlx5->vf = vf;
 		mlx5->core.vdev.log_ops = &log_ops;
+		mlx5->core.vdev.mig_ops = &migration_ops;
+		mlx5->core.vdev.migration_flags = VFIO_MIGRATION_STOP_COPY |
+						  VFIO_MIGRATION_P2P;
 	}
 
 	ret = vfio_pci_core_register_device(&mlx5->core);
@@ -168,7 +195,17 @@ static const struct pci_device_id ids[] = {
 };
 MODULE_DEVICE_TABLE(pci, ids);
 
+static void reset_done(struct pci_dev *pdev)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+	struct vfio_mlx5_device *mlx5 = to_mlx5(&core->vdev);
+
+	if (mlx5->vf)
+		vfio_mlx5_rs_reset(mlx5->vf);
+}
+
 static const struct pci_error_handlers err_handlers = {
+	.reset_done = reset_done,
 	.error_detected = vfio_pci_core_aer_err_detected,
 };
 

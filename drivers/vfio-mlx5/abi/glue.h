@@ -13,6 +13,7 @@
 #include <linux/pci.h>
 #include <linux/vfio.h>
 
+#include "migration.h"
 #include "mlx5.h"
 
 /* The PCI driver. */
@@ -51,5 +52,12 @@ int vfio_mlx5_rs_log_start(void *vf, struct rb_root_cached *root, u32 nr,
 int vfio_mlx5_rs_log_stop(void *vf);
 int vfio_mlx5_rs_log_read(void *vf, unsigned long iova, unsigned long length,
 			  struct iova_bitmap *bitmap);
+
+/* The migration of such a VF. */
+struct file *vfio_mlx5_rs_set_state(void *vf, struct vfio_device *device,
+				    enum vfio_device_mig_state state);
+enum vfio_device_mig_state vfio_mlx5_rs_get_state(void *vf);
+int vfio_mlx5_rs_data_size(void *vf, unsigned long *size);
+void vfio_mlx5_rs_reset(void *vf);
 
 #endif

@@ -47,7 +47,7 @@ impl VfEvents for Arc<Vf> {
 /// # Safety
 ///
 /// `vf` must come from [`vfio_mlx5_rs_probe`], and not be removed for `'a`.
-unsafe fn borrow<'a>(vf: *mut c_void) -> &'a Arc<Vf> {
+pub(super) unsafe fn borrow<'a>(vf: *mut c_void) -> &'a Arc<Vf> {
     // SAFETY: By the safety requirements.
     let probed: Pin<&'a _> = unsafe { <Probed as ForeignOwnable>::borrow(vf) };
     probed.get_ref().told()
@@ -87,7 +87,11 @@ unsafe extern "C" fn vfio_mlx5_rs_probe(pdev: *mut pci_dev) -> *mut c_void {
 #[no_mangle]
 unsafe extern "C" fn vfio_mlx5_rs_remove(vf: *mut c_void) {
     // SAFETY: By the safety requirements.
-    drop(unsafe { <Probed as ForeignOwnable>::from_foreign(vf) });
+    let probed: Probed = unsafe { ForeignOwnable::from_foreign(vf) };
+    // Its streams may stay open, and must not use the PF any more.
+    let migration = probed.told().migration.clone();
+    drop(probed);
+    migration.detach();
 }
 
 /// # Safety
@@ -197,6 +201,7 @@ macro_rules! same {
         };
     };
 }
+pub(super) use same;
 same!(
     vfio_mlx5_rs_probe,
     vfio_mlx5_rs_remove,

@@ -86,6 +86,9 @@ impl<I: Iterator<Item = u64> + ExactSizeIterator + Clone> Command for Create<I> 
             )
             .set(field!(create_in, memory_key_mkey_entry.lr), 1_u32)
             .set(field!(create_in, memory_key_mkey_entry.lw), 1_u32)
+            // The firmware comes as a remote when it saves or loads a VF's state.
+            .set(field!(create_in, memory_key_mkey_entry.rr), 1_u32)
+            .set(field!(create_in, memory_key_mkey_entry.rw), 1_u32)
             .set(field!(create_in, memory_key_mkey_entry.pd), self.pd)
             .set(field!(create_in, memory_key_mkey_entry.qpn), ANY_QP)
             .set(

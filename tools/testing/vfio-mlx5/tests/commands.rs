@@ -33,13 +33,18 @@ const fn field(at: usize, width: usize) -> Field {
 }
 
 /// The mailbox of a command.
-fn mailbox<C: Command>(command: &C) -> Option<Vec<u8>> {
+pub(crate) fn mailbox<C: Command>(command: &C) -> Option<Vec<u8>> {
     let mut mailbox = vec![0xee; command.size()];
     encode(command, &mut mailbox).map(|()| mailbox)
 }
 
 /// `len` bytes with these fields and nothing else.
-fn expected(len: usize, opcode: u64, fields: &[(Field, u64)], tail: &[u64]) -> Option<Vec<u8>> {
+pub(crate) fn expected(
+    len: usize,
+    opcode: u64,
+    fields: &[(Field, u64)],
+    tail: &[u64],
+) -> Option<Vec<u8>> {
     let mut mailbox = vec![0; len];
     bits::set(&mut mailbox, OPCODE, opcode);
     for (field, value) in fields {
@@ -305,6 +310,8 @@ proptest! {
             (mkc::access_mode_1_0.within(entry), 1),
             (mkc::lr.within(entry), 1),
             (mkc::lw.within(entry), 1),
+            (field(0x12, 1).within(entry), 1),
+            (field(0x13, 1).within(entry), 1),
             (mkc::pd.within(entry), pd.into()),
             (field(0x20, 24).within(entry), 0xff_ffff),
             (mkc::log_page_size.within(entry), log_page_size.into()),

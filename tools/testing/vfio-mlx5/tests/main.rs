@@ -9,4 +9,5 @@ mod cqe;
 mod ifc;
 mod image;
 mod limits;
+mod migration;
 mod report;
