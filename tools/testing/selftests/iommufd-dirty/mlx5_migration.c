@@ -3,9 +3,7 @@
  * Migration by VFIO's own interface, from one virtual function of mlx5-model to
  * another: the engine's registers are the state that a test can see.
  */
-#include "mlx5.h"
-
-#define MAX_IMAGE 0x100000
+#include "mlx5_migration.h"
 
 FIXTURE(migration)
 {
@@ -30,57 +28,6 @@ FIXTURE_TEARDOWN(migration)
 	vf_close(&self->to);
 	free(self->image);
 }
-
-/* Returns 0, or the file descriptor that comes with the state. */
-static int set_state(struct vf *vf, __u32 state)
-{
-	struct vfio_device_feature_mig_state mig = { .device_state = state, .data_fd = -1 };
-	int err = vf_feature(vf->device,
-			     VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE,
-			     &mig, sizeof(mig));
-
-	if (err)
-		return err;
-	return mig.data_fd == -1 ? 0 : mig.data_fd;
-}
-
-/* Returns the length, or -1. */
-static ssize_t read_image(int fd, char *image)
-{
-	ssize_t got, len = 0;
-
-	while ((got = read(fd, image + len, MAX_IMAGE - len)) > 0)
-		len += got;
-	return got ? -1 : len;
-}
-
-static int write_image(int fd, const char *image, ssize_t len)
-{
-	ssize_t put, done;
-
-	for (done = 0; done < len; done += put) {
-		put = write(fd, image + done, len - done);
-		if (put <= 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* Takes the state of a function that runs, and leaves it stopped. */
-#define save(vf)								\
-	({									\
-		ssize_t len;							\
-		int fd;								\
-										\
-		ASSERT_EQ(0, set_state(vf, VFIO_DEVICE_STATE_STOP));		\
-		fd = set_state(vf, VFIO_DEVICE_STATE_STOP_COPY);		\
-		ASSERT_LT(0, fd);						\
-		len = read_image(fd, self->image);				\
-		ASSERT_LT(0, len);						\
-		ASSERT_EQ(0, close(fd));					\
-		ASSERT_EQ(0, set_state(vf, VFIO_DEVICE_STATE_STOP));		\
-		len;								\
-	})
 
 TEST_F(migration, a_function_goes_on_elsewhere)
 {
@@ -151,9 +98,15 @@ TEST_F(migration, pre_copy)
 		.page_size = SZ_4K,
 		.bitmap = (uintptr_t)bitmap,
 	};
+	struct vfio_device_feature_migration mig = {};
 	ssize_t len;
 	int fd, out;
 
+	ASSERT_EQ(0, vf_feature(self->from.device,
+				VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION,
+				&mig, sizeof(mig)));
+	if (!(mig.flags & VFIO_MIGRATION_PRE_COPY))
+		SKIP(return, "the driver saves the state of a stopped function only");
 	ASSERT_EQ(0, vf_feature(self->from.device,
 				VFIO_DEVICE_FEATURE_SET |
 				VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
