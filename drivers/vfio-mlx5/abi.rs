@@ -33,6 +33,9 @@ pub(crate) mod provider;
     unsafe_op_in_unsafe_fn,
     unreachable_pub,
     clippy::all,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
     clippy::undocumented_unsafe_blocks
 )]
 pub(crate) mod bindings {

@@ -149,6 +149,15 @@ impl Session {
         Ok(())
     }
 
+    /// As [`Self::check`], and asks the firmware if there was an event.
+    pub(crate) fn look(&mut self) -> bool {
+        for tracker in self.trackers() {
+            // It is lost if that fails.
+            let _ = tracker.look();
+        }
+        self.check()
+    }
+
     /// Tells whether there is a tracker that can be relied on. If not there is none afterwards.
     fn check(&mut self) -> bool {
         let is_well = self.current.is_some() && !self.trackers().any(PageTracker::is_lost);
@@ -240,7 +249,6 @@ impl Operations for Dirty {
         let is_well = context.check();
         vf.wakers.set(context.trackers().map(PageTracker::signal));
         if !is_well {
-            drop(session);
             vf.lost();
             return Err(EIO);
         }

@@ -20,7 +20,10 @@ use crate::{
         Vf, //
     }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 /// Bytes of memory for what is kept.
 const MAX_KEPT: usize = 256 << 10;
@@ -41,7 +44,11 @@ impl Vf {
     ///
     /// Errors: `EINVAL` for a page size or a range that cannot be, or if it is started, `EBUSY` if a
     /// context has the tracker, `ENOTCONN` while the PF is down; those of [`PageTracker::start`].
-    pub(crate) fn log_start(&self, page_size: u64, ranges: &[DirtyRange]) -> Result<u64> {
+    pub(crate) fn log_start(
+        self: &Arc<Self>,
+        page_size: u64,
+        ranges: &[DirtyRange],
+    ) -> Result<u64> {
         let granule = nearest(self.limits.granules, page_size).ok_or(EINVAL)?;
         let mut list = KVec::with_capacity(ranges.len(), GFP_KERNEL_ACCOUNT)?;
         for range in ranges {

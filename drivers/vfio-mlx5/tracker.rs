@@ -61,7 +61,10 @@ use kernel::{
     sync::Arc, //
 };
 
-pub(crate) use crate::abi::events::Signal;
+pub(crate) use crate::abi::events::{
+    Signal,
+    Watcher, //
+};
 pub(crate) use crate::limits::Limits;
 
 /// The buffers take at least so many bytes: while one is read the next ones fill.
@@ -135,6 +138,8 @@ impl PageTracker {
     /// They may be any number in any order; see [`plan`] for what is tracked then. Everything or
     /// nothing: after an error there is no tracker and none of its resources.
     ///
+    /// `watcher` is told of events.
+    ///
     /// Errors: `ENOSPC` if the device has no tracker to spare, `EOPNOTSUPP` if the ranges are too
     /// large or too small for it, `EINVAL` if `granule` is none of its own or if there are no ranges,
     /// `ENODEV` if it has no trackers; those of `mlx5_core`.
@@ -143,6 +148,7 @@ impl PageTracker {
         vhca_id: u16,
         granule: u64,
         ranges: &[Range],
+        watcher: Arc<dyn Watcher>,
     ) -> Result<Self> {
         let limits = limits(dev).ok_or(ENODEV)?;
         let mut list = KVec::with_capacity(ranges.len(), GFP_KERNEL_ACCOUNT)?;
@@ -152,7 +158,7 @@ impl PageTracker {
 
         let log_msg = limits.log_max_msg;
         let ring = receives(log_msg).ok_or(EOPNOTSUPP)?;
-        let signal = Signal::new()?;
+        let signal = Signal::new(watcher)?;
         let uar = Uar::new(dev)?;
         let pd = Pd::new(dev)?;
         let cq = Cq::new(dev, &uar, ring, &signal)?;
@@ -318,7 +324,7 @@ impl PageTracker {
     }
 
     /// Is the tracker well, for all that is known? What its events say is looked into.
-    fn look(&self) -> Result {
+    pub(crate) fn look(&self) -> Result {
         self.signal.check()?;
         if !self.signal.take_changed() {
             return Ok(());

@@ -14,10 +14,11 @@
 //!
 //! # Locks
 //!
-//! From the outside in: the PF's interface lock or VFIO's lock of open devices, [`Vf::session`],
-//! the lock of [`Wakers`]. Who holds the session may wait for the firmware, and may write to user
-//! memory: it must not be taken where VFIO has locked a device's memory, as in a reset. Who has to
-//! end a wait fails the [`Wakers`] first.
+//! From the outside in: the PF's interface lock or VFIO's lock of open devices, [`Vf::session`], the
+//! locks of [`Vf::registration`] and of [`Wakers`]. Who holds the session may wait for the firmware,
+//! and may write to user memory: it must not be taken where VFIO has locked a device's memory, as in
+//! a reset. Who has to end a wait fails the [`Wakers`] first. The core calls the tracker's ops with
+//! locks of its own, and no lock is held here where that is waited for.
 
 use crate::{
     abi::{
@@ -35,17 +36,25 @@ use crate::{
     range::Range,
     tracker::{
         self,
-        PageTracker, //
+        PageTracker,
+        Watcher, //
     },
     wakers::Wakers, //
 };
 use kernel::{
+    impl_has_work,
     new_mutex,
+    new_work,
     prelude::*,
     str::CString,
     sync::{
         Arc,
         Mutex, //
+    },
+    workqueue::{
+        self,
+        Work,
+        WorkItem, //
     }, //
 };
 
@@ -71,6 +80,14 @@ pub(crate) struct Vf {
     pub(crate) session: Mutex<Session>,
     #[pin]
     pub(crate) wakers: Wakers,
+    /// Looks after the page trackers that may be in trouble. Done when the VF is removed: see
+    /// [`Self::work`].
+    #[pin]
+    work: Work<Self>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Vf { self.work }
 }
 
 /// What is going on with the page tracker of a VF.
@@ -120,6 +137,7 @@ impl Vf {
                     user: User::Nobody,
                 }, "vfio_mlx5::Vf::session"),
                 wakers <- Wakers::new(),
+                work <- new_work!("vfio_mlx5::Vf::work"),
             }),
             GFP_KERNEL,
         )
@@ -155,8 +173,7 @@ impl Vf {
         self.registration.lock().as_deref().map(f)
     }
 
-    /// Tells the context that its tracker is lost, so that who polls hears of it. Without the
-    /// session's lock.
+    /// Tells the context that its tracker is lost, so that who polls hears of it.
     pub(crate) fn lost(&self) {
         self.with_registration(|registration| registration.lost(EIO));
     }
@@ -175,12 +192,41 @@ impl Vf {
     /// Starts a page tracker. Errors: `ENOTCONN` while the PF is down; those of
     /// [`PageTracker::start`].
     pub(crate) fn start_tracker(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         granule: u64,
         ranges: &[Range],
     ) -> Result<PageTracker> {
-        PageTracker::start(session.pf()?, self.vhca_id, granule, ranges)
+        PageTracker::start(session.pf()?, self.vhca_id, granule, ranges, self.clone())
+    }
+
+    /// For `abi::vf`, which waits for it.
+    pub(crate) fn work(&self) -> &Work<Self> {
+        &self.work
+    }
+}
+
+impl Watcher for Vf {
+    fn trouble(self: Arc<Self>) {
+        // If it is queued already it is yet to look.
+        let _ = workqueue::system_unbound().enqueue(self);
+    }
+}
+
+impl WorkItem for Vf {
+    type Pointer = Arc<Self>;
+
+    /// Tells who polls a context that its tracker is lost. A reader finds out by itself, and the
+    /// session is not to be had until it has.
+    fn run(this: Arc<Self>) {
+        let mut session = this.session.lock();
+        let User::Context(context) = &mut session.user else {
+            return;
+        };
+        if !context.look() {
+            this.wakers.set(core::iter::empty());
+            this.lost();
+        }
     }
 }
 
@@ -197,7 +243,6 @@ impl VfEvents for Vf {
             User::Context(context) => context.lose(),
             User::Log(log) => log.lose(),
         }
-        drop(session);
         self.lost();
     }
 

@@ -32,6 +32,12 @@ use kernel::{
     types::Opaque, //
 };
 
+/// Who is told that a tracker may be in trouble while nobody reads it.
+pub(crate) trait Watcher: Send + Sync {
+    /// Have a look at it. From interrupts, with locks held.
+    fn trouble(self: Arc<Self>);
+}
+
 /// What one reader waits for. Everybody else may use it from any context, also from interrupts with
 /// locks held.
 #[pin_data]
@@ -42,6 +48,7 @@ pub(crate) struct Signal {
     changed: Atomic<bool>,
     /// 0, or the negative errno that ends everything.
     error: Atomic<i32>,
+    watcher: Arc<dyn Watcher>,
 }
 
 // SAFETY: A completion may be used from any context, and is never moved.
@@ -50,9 +57,10 @@ unsafe impl Send for Signal {}
 unsafe impl Sync for Signal {}
 
 impl Signal {
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    pub(crate) fn new(watcher: Arc<dyn Watcher>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
+                watcher,
                 woken <- Opaque::ffi_init(|woken| {
                     // SAFETY: `woken` is memory for a completion that does not move.
                     unsafe { kernel::bindings::init_completion(woken) }
@@ -85,6 +93,13 @@ impl Signal {
     fn change(&self) {
         self.changed.store(true, Relaxed);
         self.wake();
+        self.watcher.clone().trouble();
+    }
+
+    /// An event says that nothing will come any more.
+    fn broken(&self) {
+        self.fail(EIO);
+        self.watcher.clone().trouble();
     }
 
     /// May the tracker's state be another one than when this was last asked?
@@ -201,7 +216,7 @@ impl Hears {
                 // SAFETY: By the safety requirements; the pointer is valid.
                 let is_qp = unsafe { bindings::vfio_mlx5_event_qp(eqe, &mut qpn) };
                 if is_qp && this.qpns.contains(&qpn) {
-                    this.signal.fail(EIO);
+                    this.signal.broken();
                 }
             }
             Ok(bindings::MLX5_EVENT_TYPE_OBJECT_CHANGE) => {
@@ -281,7 +296,7 @@ impl CoreCq {
     unsafe extern "C" fn event(cq: *mut bindings::mlx5_core_cq, event: bindings::mlx5_event) {
         if event == bindings::MLX5_EVENT_TYPE_CQ_ERROR {
             // SAFETY: By the safety requirements.
-            unsafe { Self::of(cq) }.signal.fail(EIO);
+            unsafe { Self::of(cq) }.signal.broken();
         }
     }
 }

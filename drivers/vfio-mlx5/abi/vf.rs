@@ -28,7 +28,8 @@ use kernel::{
     },
     prelude::*,
     sync::Arc,
-    types::ForeignOwnable, //
+    types::ForeignOwnable,
+    workqueue::Work, //
 };
 
 /// What the driver has of a VF.
@@ -87,11 +88,14 @@ unsafe extern "C" fn vfio_mlx5_rs_probe(pdev: *mut pci_dev) -> *mut c_void {
 #[no_mangle]
 unsafe extern "C" fn vfio_mlx5_rs_remove(vf: *mut c_void) {
     // SAFETY: By the safety requirements.
-    let probed: Probed = unsafe { ForeignOwnable::from_foreign(vf) };
-    // Its streams may stay open, and must not use the PF any more.
-    let migration = probed.told().migration.clone();
+    let probed = unsafe { <Probed as ForeignOwnable>::from_foreign(vf) };
+    let vf = probed.told().clone();
     drop(probed);
-    migration.detach();
+    // Its streams may stay open, and must not use the PF any more.
+    vf.migration.detach();
+    // It is in the module, which may go next. Nothing queues it again: there are no trackers.
+    // SAFETY: The work item is initialised, and stays for as long as `vf`.
+    unsafe { kernel::bindings::flush_work(Work::raw_get(vf.work())) };
 }
 
 /// # Safety
