@@ -23,8 +23,8 @@ pub struct Limits {
     pub log_min_page: u64,
     /// And at most.
     pub log_max_page: u64,
-    /// A driver gives a command up that takes longer, in ms. If that is less than two seconds, it does
-    /// not wait longer for anything else.
+    /// A driver gives a command up that takes longer, in ms; and whatever else the firmware has a
+    /// timeout for.
     pub command_timeout: u64,
 }
 

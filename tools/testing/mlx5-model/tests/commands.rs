@@ -7,6 +7,7 @@ mod driver;
 use driver::input;
 use driver::Driver;
 use driver::FREE;
+use mlx5_model::bits::Field;
 use mlx5_model::ifc::*;
 use mlx5_model::limits::Limits;
 use proptest::prelude::*;
@@ -312,15 +313,15 @@ fn a_driver_is_told_how_long_to_wait() {
         command_timeout: timeout,
         ..Limits::default()
     };
-    for (timeout, other) in [(1500, 1500), (60_000, 0)] {
+    for (timeout, health, reset) in [(1500, 1500, 1500), (3000, 0, 3000), (60_000, 0, 0)] {
         let mut driver = Driver::with_limits(0, &limits(timeout));
         assert_eq!(driver.read32(0xff8), timeout as u32);
         assert_ne!(driver.read32(0xffc), 0, "else it does not ask");
         driver.start();
         let register = input(16 + 64, &[(access_register_in::register_id, 0xc00e)]);
         let reply = driver.command(MLX5_CMD_OP_ACCESS_REG, register, 16 + 64);
-        let reclaim = dtor_reg::reclaim_vfs_pages_to;
-        let reclaim = reclaim.within(access_register_out::register_data);
-        assert_eq!(reply.get(reclaim), other);
+        let get = |field: Field| reply.get(field.within(access_register_out::register_data));
+        assert_eq!(get(dtor_reg::health_poll_to), health);
+        assert_eq!(get(dtor_reg::fw_reset_to), reset);
     }
 }

@@ -28,26 +28,23 @@ pub const COMMANDS: &[Command] = &[Command {
     run: access_reg,
 }];
 
-/// Who does not wait long for a command does not wait longer for these. A number is milliseconds, 0
-/// what the driver has of its own.
+/// What the driver waits for other than commands, and how many milliseconds of its own accord.
+const TIMEOUTS: [(Field, u64); 4] = [
+    (dtor_reg::health_poll_to, 2_000),
+    (dtor_reg::fw_reset_to, 60_000),
+    (dtor_reg::reclaim_pages_to, 5_000),
+    (dtor_reg::reclaim_vfs_pages_to, 120_000),
+];
+
+/// Nothing of it takes longer than a command. A number is milliseconds, 0 the driver's own.
 fn timeouts(command: u64) -> Out {
     let data = Field {
         at: access_register_out::register_data.at,
         width: 8 * dtor_reg::SIZE,
     };
-    let all = [
-        dtor_reg::health_poll_to,
-        dtor_reg::fw_reset_to,
-        dtor_reg::reclaim_pages_to,
-        dtor_reg::reclaim_vfs_pages_to,
-    ];
     let out = Out::new(access_register_out::SIZE + dtor_reg::SIZE);
-    match command {
-        ..2000 => all
-            .into_iter()
-            .fold(out, |out, field| out.set(field.within(data), command)),
-        _ => out,
-    }
+    let shorter = TIMEOUTS.into_iter().filter(|(_, own)| command < *own);
+    shorter.fold(out, |out, (field, _)| out.set(field.within(data), command))
 }
 
 fn access_reg(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
