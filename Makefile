@@ -17,6 +17,7 @@ help:
 	@echo '  test             set up what is missing, and run every test'
 	@echo '  vm               a shell in a VM with the modules loaded'
 	@echo '  bench            measure in a VM; a table, and build/bench.json'
+	@echo '  fuzz             feed vfio-mlx5 what a firmware may say, for SECONDS= (default 600)'
 	@echo '  check            static checks: rustfmt, clippy, checkpatch, sparse, shellcheck'
 	@echo 'For a kernel of your own:'
 	@echo '  modules          build the modules for KDIR, into build/modules'
@@ -43,6 +44,9 @@ vm:
 bench:
 	@$(VM)/bench.sh $(if $(KDIR),kdir,fast)
 
+fuzz:
+	@$(VM)/fuzz.sh $(or $(SECONDS),600) $(if $(KDIR),kdir,fast)
+
 check:
 	@$(VM)/check.sh
 
@@ -58,4 +62,4 @@ clean:
 		-o -name '.*.cmd' -o -name '*_generated.rs' -o -name modules.order \) -delete
 	rm -f Module.symvers modules.order
 
-.PHONY: help demo test vm bench check modules modules_install clean
+.PHONY: help demo test vm bench fuzz check modules modules_install clean

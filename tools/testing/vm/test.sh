@@ -57,6 +57,14 @@ host_tests() {
 	echo "host - $passed $failed $skipped $((SECONDS - began))" > "$LOGS/host.result"
 }
 
+# What a firmware may say, for a moment; make fuzz takes its time.
+fuzz() {
+	local began=$SECONDS counts="1 0 0"
+	say "Fuzzing: what a firmware may say (make fuzz does it for longer)"
+	logged "$LOGS/fuzz.log" "$VM/fuzz.sh" 10 "${kernels[0]}" || counts="0 1 0"
+	echo "fuzz - $counts $((SECONDS - began))" > "$LOGS/fuzz.result"
+}
+
 # One of upstream's tests that passes on the stock kernel and not here is ours.
 compare_upstream() {
 	local lost verdict="1 0 0"
@@ -101,6 +109,7 @@ rm -f "$LOGS"/*.result
 use_entry "$ROOT"
 
 host_tests
+fuzz
 say "VMs, $JOBS at a time"
 # The first one alone: it finds out whether KVM runs.
 while read -r stage kernel timeout; do
