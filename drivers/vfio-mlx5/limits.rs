@@ -129,7 +129,7 @@ pub fn plan(limits: &Limits, granule: u64, ranges: &mut [Range]) -> Result<Plan,
     for range in ranges.iter_mut() {
         *range = range.aligned_out(granule);
     }
-    ranges.sort_unstable_by_key(|range| range.first());
+    sort(ranges);
 
     let mut count = join_touching(ranges);
     if count == 0 {
@@ -163,6 +163,19 @@ fn ceil_log2(value: u64) -> u8 {
     let below = value.saturating_sub(1).checked_ilog2();
     // CAST: A logarithm is below 64.
     below.map_or(0, |log| log as u8 + 1)
+}
+
+/// Sorts `ranges` by where they begin. There are few, and most often they are sorted.
+fn sort(ranges: &mut [Range]) {
+    for count in 1..=ranges.len() {
+        let Some([sorted @ .., next]) = ranges.get(..count) else {
+            break;
+        };
+        let at = sorted.partition_point(|range| range.first() <= next.first());
+        if let Some(moved) = ranges.get_mut(at..count) {
+            moved.rotate_right(usize::from(!moved.is_empty()));
+        }
+    }
 }
 
 /// Joins those of the ascending `ranges` that overlap or have nothing between them. Returns how many

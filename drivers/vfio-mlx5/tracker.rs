@@ -212,16 +212,6 @@ impl PageTracker {
         self.signal.check().is_err()
     }
 
-    /// Bytes for each address that is reported.
-    pub(crate) fn granule(&self) -> u64 {
-        self.granule
-    }
-
-    /// What is tracked: ascending, whole granules.
-    pub(crate) fn ranges(&self) -> &[Range] {
-        &self.ranges
-    }
-
     /// Calls `record` with the address and the length of what is dirty among the `length` bytes from
     /// `iova` on, and makes it clean. The granules are read that these bytes touch, as far as they
     /// are tracked, and whatever the firmware reports is recorded. Allocates nothing.
