@@ -112,6 +112,8 @@ impl Tracker {
         let mut messages = self.report(asked.iova, asked.len);
         if let Some(count) = asked.cut {
             messages.truncate(count);
+            // An empty one has nothing to tell but that it is the last.
+            messages.retain(|message| !message.data.is_empty());
             messages
                 .iter_mut()
                 .for_each(|message| message.immediate = (State::Reporting as u32) << 28);

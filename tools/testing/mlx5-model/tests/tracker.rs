@@ -535,6 +535,16 @@ fn a_report_can_be_cut() {
 }
 
 #[test]
+fn a_report_of_nothing_can_be_cut() {
+    let mut t = Tracking::new();
+    let id = t.create(12, &[(TARGET, TARGET_SIZE)]);
+    assert_eq!(ask(&mut t, "cut 1 1"), "ok");
+    assert_eq!(ask_for_report(&mut t, id), 0);
+    assert_eq!(t.poll(), None);
+    assert_eq!(t.state(id), MLX5_PAGE_TRACK_STATE_ERROR);
+}
+
+#[test]
 fn what_a_tracker_uses_can_fail() {
     // The event, and what a report comes to then.
     for (what, event, status) in [
