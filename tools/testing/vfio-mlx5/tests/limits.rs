@@ -12,7 +12,8 @@ use crate::common::{
 use mlx5_model::{
     bits,
     caps::Caps,
-    ifc::adv_virtualization_cap as adv, //
+    ifc::adv_virtualization_cap as adv,
+    limits::Limits as Model, //
 };
 use proptest::prelude::*;
 use vfio_mlx5_logic::{
@@ -30,7 +31,7 @@ const ADV_VIRTUALIZATION: u16 = 0x26;
 
 /// The capabilities of the model's PF, with some of them set.
 fn of(set: &[(bits::Field, u64)]) -> Option<Limits> {
-    let caps = Caps::new(0, true);
+    let caps = Caps::new(0, Some(&Model::default()));
     let general = caps.query(GENERAL, true).unwrap();
     let mut page = caps.query(ADV_VIRTUALIZATION, true).unwrap().to_vec();
     for (field, value) in set {
@@ -95,8 +96,8 @@ fn what_cannot_be_used_is_no_tracker() {
         (adv::pg_track_log_max_msg_size, 25),
     ];
     assert_eq!(of(&large), None);
-    let vf = Caps::new(1, false);
-    let pf = Caps::new(0, true);
+    let vf = Caps::new(1, None);
+    let pf = Caps::new(0, Some(&Model::default()));
     let page = pf.query(ADV_VIRTUALIZATION, true).unwrap();
     assert_eq!(Limits::of(vf.query(GENERAL, true).unwrap(), page), None);
     assert_eq!(Limits::of(&[], page), None);
@@ -233,7 +234,7 @@ proptest! {
 
     #[test]
     fn any_capabilities_are_limits_or_none(page: [u8; 8], general: [u8; 32]) {
-        let caps = Caps::new(0, true);
+        let caps = Caps::new(0, Some(&Model::default()));
         let pf = caps.query(GENERAL, true).unwrap();
         let mut short = pf.to_vec();
         short[..32].copy_from_slice(&general);
