@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# make fuzz: feeds the driver of drivers/vfio-mlx5 what a firmware may say, by cargo-fuzz.
+# make fuzz: feeds the driver of drivers/vfio-mlx5 what a firmware may say, or who
+# migrates a VF, by cargo-fuzz.
 #
 # fuzz.sh SECONDS KERNEL: so long each target, with the layouts of KERNEL's source. What
 # was found interesting is kept in build/fuzz/, and is what the next run begins with.
@@ -27,7 +28,7 @@ in_root "$entry" sh -ec '
 		cargo install cargo-fuzz --version "'$CARGO_FUZZ'" --locked --force \
 			--target-dir /repo/build/cargo-fuzz
 	cd tools/testing/vfio-mlx5
-	for target in report reply; do
+	for target in report reply image; do
 		mkdir -p "/repo/build/fuzz/$target"
 		cargo fuzz run --sanitizer none "$target" "/repo/build/fuzz/$target" -- \
 			-max_total_time="'"$seconds"'" -max_len=8192 -timeout=10 \
