@@ -9,6 +9,7 @@
 #include <linux/interval_tree.h>
 #include <linux/iommufd_dirty_vfio.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/vfio_pci_core.h>
 
@@ -18,10 +19,12 @@
  * struct vfio_mlx5_device - A VF that is bound to this driver
  * @core: What vfio_pci_core has of it
  * @vf: What Rust has of it; NULL if it cannot be tracked
+ * @bind_lock: Held while the tracker is bound to a context
  */
 struct vfio_mlx5_device {
 	struct vfio_pci_core_device core;
 	void *vf;
+	struct mutex bind_lock; /* tracker->space, while that may be put back */
 };
 
 static struct vfio_mlx5_device *to_mlx5(struct vfio_device *vdev)
@@ -56,11 +59,31 @@ static void close_device(struct vfio_device *vdev)
 	vfio_pci_core_close_device(vdev);
 }
 
+/* A bind that is refused leaves the tracker in the address space that it was in. */
+static int bind_tracker(struct vfio_mlx5_device *mlx5, u32 flags,
+			void __user *arg, size_t argsz)
+{
+	struct iommufd_dirty_tracker *tracker;
+	const void *space;
+	int ret;
+
+	tracker = vfio_mlx5_rs_tracker(mlx5->vf);
+	if (!tracker)
+		return -ENODEV;
+
+	guard(mutex)(&mlx5->bind_lock);
+	space = tracker->space;
+	WRITE_ONCE(tracker->space, vfio_mlx5_space(&mlx5->core.vdev));
+	ret = iommufd_dirty_vfio_feature(tracker, flags, arg, argsz);
+	if (ret || (flags & VFIO_DEVICE_FEATURE_PROBE))
+		WRITE_ONCE(tracker->space, space);
+	return ret;
+}
+
 static int device_feature(struct vfio_device *vdev, u32 flags, void __user *arg,
 			  size_t argsz)
 {
 	struct vfio_mlx5_device *mlx5 = to_mlx5(vdev);
-	struct iommufd_dirty_tracker *tracker;
 
 	if ((flags & VFIO_DEVICE_FEATURE_MASK) !=
 	    VFIO_DEVICE_FEATURE_DIRTY_TRACKER)
@@ -69,10 +92,7 @@ static int device_feature(struct vfio_device *vdev, u32 flags, void __user *arg,
 		return -ENOTTY;
 	if (!(flags & VFIO_DEVICE_FEATURE_PROBE) && vfio_mlx5_rs_logs(mlx5->vf))
 		return -EBUSY;
-	tracker = vfio_mlx5_rs_tracker(mlx5->vf, vdev);
-	if (!tracker)
-		return -ENODEV;
-	return iommufd_dirty_vfio_feature(tracker, flags, arg, argsz);
+	return bind_tracker(mlx5, flags, arg, argsz);
 }
 
 static const struct vfio_device_ops device_ops = {
@@ -154,6 +174,7 @@ static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (IS_ERR(mlx5))
 		return PTR_ERR(mlx5);
 	dev_set_drvdata(&pdev->dev, &mlx5->core);
+	mutex_init(&mlx5->bind_lock);
 
 	/* What cannot be tracked is a VFIO device all the same. */
 	vf = vfio_mlx5_rs_probe(pdev);

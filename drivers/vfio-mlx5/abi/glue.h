@@ -44,8 +44,7 @@ void *vfio_mlx5_rs_probe(struct pci_dev *pdev);
 void vfio_mlx5_rs_remove(void *vf);
 int vfio_mlx5_rs_open(void *vf, struct vfio_device *device);
 void vfio_mlx5_rs_close(void *vf);
-struct iommufd_dirty_tracker *vfio_mlx5_rs_tracker(void *vf,
-						   struct vfio_device *device);
+struct iommufd_dirty_tracker *vfio_mlx5_rs_tracker(void *vf);
 bool vfio_mlx5_rs_logs(void *vf);
 int vfio_mlx5_rs_log_start(void *vf, struct rb_root_cached *root, u32 nr,
 			   u64 *page_size);

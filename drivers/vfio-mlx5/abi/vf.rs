@@ -14,7 +14,10 @@ use super::{
         Pf,
         VfEvents, //
     },
-    provider::DirtyRange, //
+    provider::{
+        DirtyRange,
+        Registration, //
+    }, //
 };
 use crate::vf::Vf;
 use core::ptr;
@@ -122,19 +125,11 @@ unsafe extern "C" fn vfio_mlx5_rs_close(vf: *mut c_void) {
 
 /// # Safety
 ///
-/// `vf` is open; `device` is its VFIO device. The result is valid until it is closed.
+/// `vf` is open. The result is valid until it is closed.
 #[no_mangle]
-unsafe extern "C" fn vfio_mlx5_rs_tracker(
-    vf: *mut c_void,
-    device: *mut bindings::vfio_device,
-) -> *mut bindings::iommufd_dirty_tracker {
+unsafe extern "C" fn vfio_mlx5_rs_tracker(vf: *mut c_void) -> *mut bindings::iommufd_dirty_tracker {
     // SAFETY: By the safety requirements.
-    let (vf, space) = unsafe { (borrow(vf), bindings::vfio_mlx5_space(device)) };
-    let tracker = vf.with_registration(|registration| {
-        // It may be attached to another one than when it was last bound.
-        registration.set_space(space as usize);
-        registration.as_raw()
-    });
+    let tracker = unsafe { borrow(vf) }.with_registration(Registration::as_raw);
     tracker.unwrap_or(ptr::null_mut())
 }
 
