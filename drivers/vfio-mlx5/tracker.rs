@@ -244,7 +244,7 @@ impl PageTracker {
             range: part,
         };
         self.object.dev.exec(&report).map_err(|failure| {
-            if failure.error != ENOMEM {
+            if !failure.is_unsent() {
                 self.signal.fail(EIO);
             }
             failure.error
@@ -307,8 +307,9 @@ impl PageTracker {
             self.look()?;
             left = match self.signal.wait(left) {
                 // The interrupt may have got lost, what it was for has not.
-                0 => return self.cq.poll().ok_or(ETIMEDOUT),
-                left => left,
+                0 | 1 => return self.cq.poll().ok_or(ETIMEDOUT),
+                // Also if it is woken again and again for nothing, it ends.
+                left => left.saturating_sub(1),
             };
         }
     }

@@ -64,7 +64,10 @@ module! {
 
 /// How long a page tracker may be silent in the midst of a report, in milliseconds.
 fn report_timeout_ms() -> u32 {
-    module_parameters::report_timeout_ms.value()
+    // The largest numbers would be for ever.
+    module_parameters::report_timeout_ms
+        .value()
+        .clamp(1, 600_000)
 }
 
 struct VfioMlx5 {

@@ -50,6 +50,11 @@ impl Failure {
         }
     }
 
+    /// There was no memory to send the command: the firmware does not know of it.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.error == ENOMEM && self.status == Status::Ok
+    }
+
     /// The firmware has the command, and did not say what came of it: what it was given may be in
     /// use.
     pub(crate) fn is_open(&self) -> bool {
@@ -125,16 +130,7 @@ impl CoreDev {
     /// Makes the firmware give something up: true if it has. What it was given must stay as it is
     /// if not.
     pub(crate) fn destroy<C: Command<Reply = ()>>(&self, command: &C, what: &str) -> bool {
-        // Without memory for the mailbox the firmware was not asked: that often passes.
-        const TRIES: usize = 4;
-
-        let mut result = Ok(());
-        for _ in 0..TRIES {
-            result = self.exec(command).map_err(Error::from);
-            if result != Err(ENOMEM) {
-                break;
-            }
-        }
+        let result = insist(|| self.exec(command).map_err(Error::from));
         if let Err(e) = result {
             pr_err!(
                 "The firmware did not destroy a {what} ({e:?}): its memory stays the firmware's\n"
@@ -174,6 +170,21 @@ impl CoreDev {
         // SAFETY: By the type invariants.
         unsafe { bindings::vfio_mlx5_ts_format(self.as_raw()) }
     }
+}
+
+/// Does what must not fail. Without memory for its mailbox a command was not sent, and that often
+/// passes.
+fn insist(mut f: impl FnMut() -> Result) -> Result {
+    const TRIES: usize = 4;
+
+    let mut result = Ok(());
+    for _ in 0..TRIES {
+        result = f();
+        if result != Err(ENOMEM) {
+            break;
+        }
+    }
+    result
 }
 
 /// A page of the device's doorbells.
@@ -252,7 +263,9 @@ impl Pd {
 impl Drop for Pd {
     fn drop(&mut self) {
         // A number that the firmware does not take back is lost; `mlx5_core` says so.
-        // SAFETY: By the type invariants.
-        unsafe { bindings::mlx5_core_dealloc_pd(self.dev.as_raw(), self.number) };
+        let _ = insist(|| {
+            // SAFETY: By the type invariants.
+            to_result(unsafe { bindings::mlx5_core_dealloc_pd(self.dev.as_raw(), self.number) })
+        });
     }
 }
