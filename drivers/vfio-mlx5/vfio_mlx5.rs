@@ -26,9 +26,9 @@ pub mod ifc;
 pub mod image;
 pub mod limits;
 mod log;
-mod migration;
 #[path = "../iommufd-dirty/mem.rs"]
 pub mod mem;
+mod migration;
 mod qp;
 pub mod report;
 mod tracker;

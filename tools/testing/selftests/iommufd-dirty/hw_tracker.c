@@ -215,7 +215,7 @@ static void for_other_programs(void)
 	free(bitmap);
 }
 
-static void reset(void)
+static void reset_while_tracking(void)
 {
 	struct iommufd_dirty_range range = { .iova = BASE, .length = span() };
 	__u64 dirty;
@@ -246,7 +246,7 @@ int main(int argc, char **argv)
 	as_many_ranges_as_it_can();
 	repeated();
 	for_other_programs();
-	reset();
+	reset_while_tracking();
 	printf("  %d wrong\n", wrong);
 	return !!wrong;
 }
