@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Binding, starting, reading and stopping a function of mlx5-model with each of their
+ * allocations and user copies failing in turn.
+ */
+#include "fail_nth.h"
+#include "mlx5_faults.h"
+
+FIXTURE(fail_nth)
+{
+	struct faulty faulty;
+	int nth_fd;
+};
+
+FIXTURE_VARIANT(fail_nth)
+{
+	enum way way;
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, log)
+{
+	.way = WAY_LOG,
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, context)
+{
+	.way = WAY_CONTEXT,
+};
+
+FIXTURE_SETUP(fail_nth)
+{
+	char path[64];
+
+	if (!have_fault_injection())
+		SKIP(return, "fault injection is not enabled in the kernel");
+	test_faulty_open(&self->faulty, variant->way);
+	snprintf(path, sizeof(path), "/proc/self/task/%u/fail-nth", getpid());
+	self->nth_fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_NE(-1, self->nth_fd);
+}
+
+FIXTURE_TEARDOWN(fail_nth)
+{
+	faulty_close(&self->faulty);
+	close(self->nth_fd);
+}
+
+/*
+ * @op with the n-th fault. Returns whether there was one: an operation that has fewer
+ * is through.
+ */
+static bool fail(struct __test_metadata *_metadata, struct faulty *faulty, int nth_fd,
+		 unsigned int n, step_fn op, int *err)
+{
+	bool was;
+
+	arm(_metadata, nth_fd, n);
+	*err = op(faulty);
+	was = fired(_metadata, nth_fd);
+	if (*err) {
+		ASSERT_TRUE(was && (*err == -ENOMEM || *err == -EFAULT || *err == -EIO ||
+				    *err == -ENOENT))
+		{
+			TH_LOG("fault %u: %s", n, strerror(-*err));
+		}
+	}
+	return was;
+}
+
+/* Nothing of a START that failed is left, and the next one works. */
+TEST_F_TIMEOUT(fail_nth, start, 1200)
+{
+	struct faulty *faulty = &self->faulty;
+	unsigned int n = 0;
+	const char *wrong;
+	bool more;
+	int err;
+
+	do {
+		ASSERT_GT(1000, ++n);
+		more = fail(_metadata, faulty, self->nth_fd, n, op_start, &err);
+		if (err) {
+			EXPECT_EQ(0, new_trackers(faulty));
+			continue;
+		}
+		ASSERT_EQ(0, write_mark(faulty));
+		memset(faulty->bitmap, 0, BYTES);
+		ASSERT_EQ(0, op_read(faulty));
+		EXPECT_EQ(3, marks_in(faulty->bitmap));
+		EXPECT_EQ(3, dirty_in(faulty->bitmap));
+		ASSERT_EQ(0, op_stop(faulty));
+	} while (more);
+	TH_LOG("%u faults", n - 1);
+	EXPECT_LT(10, n);
+	wrong = is_well(_metadata, faulty);
+	ASSERT_EQ(NULL, wrong);
+}
+
+/* What a READ that failed did not tell, the next one does; or none can. */
+TEST_F_TIMEOUT(fail_nth, read, 1200)
+{
+	struct faulty *faulty = &self->faulty;
+	unsigned int n = 0;
+	bool more;
+	int err;
+
+	ASSERT_EQ(0, op_start(faulty));
+	do {
+		ASSERT_GT(1000, ++n);
+		memset(faulty->bitmap, 0, BYTES);
+		ASSERT_EQ(0, write_mark(faulty));
+		more = fail(_metadata, faulty, self->nth_fd, n, op_read, &err);
+		if (err && op_read(faulty)) {
+			/* So it is for VFIO, and for a tracker that is lost. */
+			EXPECT_TRUE(variant->way == WAY_LOG || is_lost(faulty));
+			ASSERT_EQ(0, op_stop(faulty));
+			ASSERT_EQ(0, op_start(faulty));
+			continue;
+		}
+		if (err && variant->way == WAY_LOG)
+			continue;
+		EXPECT_EQ(3, marks_in(faulty->bitmap))
+		{
+			TH_LOG("fault %u", n);
+		}
+	} while (more);
+	TH_LOG("%u faults", n - 1);
+	EXPECT_LT(1, n);
+	ASSERT_EQ(0, op_stop(faulty));
+}
+
+TEST_F_TIMEOUT(fail_nth, stop, 1200)
+{
+	struct faulty *faulty = &self->faulty;
+	unsigned int n = 0;
+	bool more;
+	int err;
+
+	do {
+		ASSERT_GT(1000, ++n);
+		ASSERT_EQ(0, op_start(faulty));
+		more = fail(_metadata, faulty, self->nth_fd, n, op_stop, &err);
+		/* VFIO's may not have reached the driver. */
+		if (err)
+			op_stop(faulty);
+		EXPECT_GE(1, new_trackers(faulty));
+		faulty->left += new_trackers(faulty);
+	} while (more);
+	ASSERT_EQ(NULL, is_well(_metadata, faulty));
+}
+
+static int op_bind(struct faulty *faulty)
+{
+	struct tracking *tracking = &faulty->tracking;
+
+	return _vfio_dirty_bind(tracking->device, tracking->fd, POLICY_FAIL, &tracking->id) ?
+		       -errno : 0;
+}
+
+TEST_F_TIMEOUT(fail_nth, bind, 1200)
+{
+	struct faulty *faulty = &self->faulty;
+	unsigned int n = 0;
+	bool more;
+	int err;
+
+	if (variant->way == WAY_LOG)
+		SKIP(return, "nothing is bound");
+	do {
+		__u32 ids[4], nr = ARRAY_SIZE(ids);
+
+		ASSERT_GT(1000, ++n);
+		/* The copy of the id may have failed after the rest. */
+		test_cmd_list(faulty->tracking.fd, ids, &nr);
+		ASSERT_GE(1, nr);
+		if (nr)
+			test_cmd_unbind(faulty->tracking.fd, ids[0], 0);
+		more = fail(_metadata, faulty, self->nth_fd, n, op_bind, &err);
+	} while (more);
+	EXPECT_LT(2, n);
+	ASSERT_EQ(NULL, is_well(_metadata, faulty));
+}
+
+/* All of it, from the open of the device on. */
+TEST_F_TIMEOUT(fail_nth, open, 1200)
+{
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+	struct faulty *faulty = &self->faulty;
+	unsigned int n = 0;
+	bool more;
+	int ret;
+
+	tracking_close(&faulty->tracking);
+	vf_close(&faulty->vf);
+	do {
+		int device, iommu = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+
+		ASSERT_GT(1000, ++n);
+		ASSERT_NE(-1, iommu);
+		device = vf_open_device(0);
+		ASSERT_NE(-1, device);
+		bind.iommufd = iommu;
+		arm(_metadata, self->nth_fd, n);
+		ret = ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+		more = fired(_metadata, self->nth_fd);
+		EXPECT_TRUE(!ret || more);
+		close(device);
+		close(iommu);
+	} while (more);
+	EXPECT_LT(2, n);
+	vf_open(_metadata, &faulty->vf, 0);
+	ASSERT_EQ(0, tracking_open(&faulty->tracking, variant->way, &faulty->vf, POLICY_FAIL));
+	ASSERT_EQ(NULL, is_well(_metadata, faulty));
+}
+
+TEST_HARNESS_MAIN
