@@ -76,3 +76,45 @@ no_leak() {
 	sed 's/^/# /' /tmp/leaks
 	[ ! -s /tmp/leaks ]
 }
+
+# tools/testing/mlx5-model, the devices of mlx5.qemu: its PF, and its VFs' drivers.
+PF=/sys/bus/pci/devices/0000:00:04.0
+
+driver_of() { basename "$(readlink "$1/driver")"; }
+
+# mlx5_bind DRIVER VFS
+mlx5_bind() {
+	local vf
+	for vf in $(seq 0 $(($2 - 1))); do
+		echo "$1" > "$PF/virtfn$vf/driver_override"
+		basename "$(readlink "$PF/virtfn$vf")" > /sys/bus/pci/drivers_probe
+		check "$1 drives VF $vf" [ "$(driver_of "$PF/virtfn$vf")" = "$1" ]
+	done
+}
+
+# Nothing that mlx5_core says is a warning, or worse.
+mlx5_no_complaint() {
+	dmesg -r | grep mlx5_core | grep '^<[0-4]>' | sed 's/^/# /' > /tmp/complaints
+	cat /tmp/complaints
+	[ ! -s /tmp/complaints ]
+}
+
+# mlx5_up VFS
+mlx5_up() {
+	check "the PF can have VFs" modprobe mlx5-model-sriov
+	check "they are none yet" [ "$(cat $PF/sriov_totalvfs):$(cat $PF/sriov_numvfs)" = "$1:0" ]
+	check "mlx5_core loads" modprobe mlx5_core
+	check "it drives the PF" [ "$(driver_of $PF)" = mlx5_core ]
+	check "and has no complaint" mlx5_no_complaint
+	echo 0 > $PF/sriov_drivers_autoprobe
+	echo "$1" > $PF/sriov_numvfs
+	check "there are VFs" test -e "$PF/virtfn$(($1 - 1))"
+	check "and no complaint" mlx5_no_complaint
+	check "iommufd-dirty loads" modprobe iommufd-dirty-vfio
+}
+
+mlx5_down() {
+	echo 0 > $PF/sriov_numvfs
+	check "the VFs are gone" test ! -e $PF/virtfn0
+	check "mlx5_core unloads" rmmod mlx5_core
+}

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=busybox
+# vfio-mlx5 on tools/testing/mlx5-model, with each of its allocations failing in turn.
+
+check "the kernel can inject faults" test -e /proc/self/fail-nth
+mlx5_up 2
+export DRIVER=vfio_mlx5
+check "$DRIVER loads" modprobe $DRIVER
+mlx5_bind $DRIVER 2
+run mlx5_fail_nth
+check "$DRIVER unloads" rmmod $DRIVER
+mlx5_down
