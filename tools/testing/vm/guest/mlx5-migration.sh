@@ -27,6 +27,7 @@ bind 0 vfio_mlx5
 bind 1 vfio_mlx5
 DRIVER=vfio_mlx5 run mlx5_migration
 DRIVER=vfio_mlx5 run mlx5_image
+DRIVER=vfio_mlx5 run mlx5_migration_faults
 
 check "mlx5-vfio-pci loads" modprobe mlx5-vfio-pci
 bind 1 mlx5_vfio_pci
@@ -37,6 +38,7 @@ DRIVER=vfio_mlx5 DRIVER_TO=mlx5_vfio_pci run mlx5_image
 bind 0 mlx5_vfio_pci
 echo "# mlx5-vfio-pci by itself"
 DRIVER=mlx5_vfio_pci run mlx5_image
+DRIVER=mlx5_vfio_pci run mlx5_migration_faults
 
 check "mlx5-vfio-pci unloads" rmmod mlx5-vfio-pci
 check "vfio-mlx5 unloads" rmmod vfio-mlx5
