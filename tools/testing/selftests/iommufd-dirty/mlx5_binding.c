@@ -13,7 +13,6 @@
 #define PF "/sys/bus/pci/devices/0000:00:04.0"
 #define FUNCTION PF "/virtfn0"
 #define DRIVERS "/sys/bus/pci/drivers/"
-#define OTHER_DRIVER "mlx5_vfio_pci"
 #define MAX_FUNCTIONS 8
 
 static const struct iommufd_dirty_range whole = { .iova = IOVA, .length = SIZE };
@@ -45,7 +44,7 @@ FIXTURE_SETUP(binding)
 	vf_init(&self->vf);
 	tracking_init(&self->tracking);
 	if (!is_our_driver())
-		SKIP(return, "set DRIVER=" OUR_DRIVER);
+		SKIP(return, "set DRIVER=" VFIO_MLX5);
 	self->control = control_open();
 	ASSERT_NE(-1, self->control);
 	/* An earlier test may have had the firmware keep some. */
@@ -105,7 +104,7 @@ static int bind_to(const char *driver, bool bind)
 
 static int remove_ours(void)
 {
-	return remove_module(OUR_DRIVER) ? -errno : 0;
+	return remove_module(VFIO_MLX5) ? -errno : 0;
 }
 
 /* As the stage has done it: the functions keep their overrides. */
@@ -196,13 +195,13 @@ TEST_F(binding, goes_after_who_was_killed)
 
 TEST_F(binding, takes_what_it_is_told_to)
 {
-	ASSERT_TRUE(is_driven_by(OUR_DRIVER));
-	ASSERT_EQ(0, bind_to(OUR_DRIVER, false));
+	ASSERT_TRUE(is_driven_by(VFIO_MLX5));
+	ASSERT_EQ(0, bind_to(VFIO_MLX5, false));
 	/* Its ids are not enough. */
 	ASSERT_EQ(0, override("\n"));
 	EXPECT_TRUE(is_driven_by(""));
-	ASSERT_EQ(0, override(OUR_DRIVER));
-	EXPECT_TRUE(is_driven_by(OUR_DRIVER));
+	ASSERT_EQ(0, override(VFIO_MLX5));
+	EXPECT_TRUE(is_driven_by(VFIO_MLX5));
 }
 
 /* Any number of times: the PF forgets each one. */
@@ -211,8 +210,8 @@ TEST_F(binding, again_and_again)
 	unsigned int i;
 
 	for (i = 0; i < 20; i++) {
-		ASSERT_EQ(0, bind_to(OUR_DRIVER, false));
-		ASSERT_EQ(0, bind_to(OUR_DRIVER, true));
+		ASSERT_EQ(0, bind_to(VFIO_MLX5, false));
+		ASSERT_EQ(0, bind_to(VFIO_MLX5, true));
 	}
 	open_and_start(_metadata, &self->vf, &self->tracking, WAY_CONTEXT);
 }
@@ -221,17 +220,17 @@ TEST_F(binding, is_not_loaded_beside_the_other_driver)
 {
 	ASSERT_EQ(0, remove_ours());
 	ASSERT_EQ(0, system("modprobe mlx5-vfio-pci"));
-	ASSERT_EQ(0, override(OTHER_DRIVER));
-	ASSERT_TRUE(is_driven_by(OTHER_DRIVER));
+	ASSERT_EQ(0, override(MLX5_VFIO_PCI));
+	ASSERT_TRUE(is_driven_by(MLX5_VFIO_PCI));
 	EXPECT_NE(0, system("modprobe vfio-mlx5 2> /dev/null"));
 	EXPECT_EQ(0, system("dmesg | tail -n 5 | grep -q 'is bound to mlx5_vfio_pci: unbind it'"));
-	EXPECT_TRUE(is_driven_by(OTHER_DRIVER));
+	EXPECT_TRUE(is_driven_by(MLX5_VFIO_PCI));
 	/* The module alone is no reason. */
-	ASSERT_EQ(0, bind_to(OTHER_DRIVER, false));
-	ASSERT_EQ(0, write_file(FUNCTION "/driver_override", OUR_DRIVER));
+	ASSERT_EQ(0, bind_to(MLX5_VFIO_PCI, false));
+	ASSERT_EQ(0, write_file(FUNCTION "/driver_override", VFIO_MLX5));
 	EXPECT_EQ(0, load_ours());
-	EXPECT_TRUE(is_driven_by(OUR_DRIVER));
-	ASSERT_EQ(0, remove_module(OTHER_DRIVER));
+	EXPECT_TRUE(is_driven_by(VFIO_MLX5));
+	ASSERT_EQ(0, remove_module(MLX5_VFIO_PCI));
 	open_and_start(_metadata, &self->vf, &self->tracking, WAY_LOG);
 }
 

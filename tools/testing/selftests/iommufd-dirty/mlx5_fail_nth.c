@@ -197,7 +197,7 @@ TEST_F_TIMEOUT(fail_nth, open, 1200)
 
 		ASSERT_GT(1000, ++n);
 		ASSERT_NE(-1, iommu);
-		device = vf_open_device(0);
+		device = vfio_driver_open(vf_driver(), 0);
 		ASSERT_NE(-1, device);
 		bind.iommufd = iommu;
 		arm(_metadata, self->nth_fd, n);

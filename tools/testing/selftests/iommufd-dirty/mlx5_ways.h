@@ -9,7 +9,6 @@
 #include "mlx5.h"
 
 #define NO_DIRTY_TRACKER "the device has no tracker for a context"
-#define OUR_DRIVER "vfio_mlx5"
 #define WAY_MAX_RANGES 64
 
 enum way {
@@ -38,7 +37,7 @@ struct tracking {
 
 static inline bool is_our_driver(void)
 {
-	return !strcmp(vf_driver(), OUR_DRIVER);
+	return !strcmp(vf_driver(), VFIO_MLX5);
 }
 
 static inline void tracking_init(struct tracking *tracking)
