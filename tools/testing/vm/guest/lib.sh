@@ -30,21 +30,6 @@ run() {
 	echo "# end $name $status"
 }
 
-PF=/sys/bus/pci/devices/0000:00:04.0
-
-# vfs NUMBER DRIVER: makes so many virtual functions of mlx5-model (mlx5.qemu), and
-# binds them to the VFIO driver of that module.
-vfs() {
-	local vf
-	modprobe -a mlx5-model-sriov mlx5_core "$2"
-	echo 0 > $PF/sriov_drivers_autoprobe
-	echo "$1" > $PF/sriov_numvfs
-	for vf in $PF/virtfn*; do
-		echo "$2" | tr - _ > "$vf/driver_override"
-		basename "$(readlink "$vf")" > /sys/bus/pci/drivers_probe
-	done
-}
-
 # The modules that this project built, as the kernel calls them.
 our_modules() {
 	find /lib/modules/*/updates -name '*.ko' | sed 's,.*/,,; s,\.ko$,,; s,-,_,g'
@@ -110,7 +95,10 @@ mlx5_up() {
 	echo "$1" > $PF/sriov_numvfs
 	check "there are VFs" test -e "$PF/virtfn$(($1 - 1))"
 	check "and no complaint" mlx5_no_complaint
-	check "iommufd-dirty loads" modprobe iommufd-dirty-vfio
+	check "iommufd-dirty loads" modprobe iommufd-dirty
+	if [ "$KERNEL" != stock ]; then
+		check "iommufd-dirty-vfio loads" modprobe iommufd-dirty-vfio
+	fi
 }
 
 mlx5_down() {

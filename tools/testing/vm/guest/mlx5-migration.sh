@@ -3,10 +3,6 @@
 # Migration of VFs of tools/testing/mlx5-model with vfio-mlx5, and from and to
 # mlx5-vfio-pci. The devices are those of mlx5.qemu.
 
-PF=/sys/bus/pci/devices/0000:00:04.0
-
-driver_of() { basename "$(readlink "$1/driver")"; }
-
 # bind VF DRIVER
 bind() {
 	local path=$PF/virtfn$1
@@ -18,10 +14,7 @@ bind() {
 	check "$2 drives VF $1" [ "$(driver_of "$path")" = "$2" ]
 }
 
-modprobe mlx5-model-sriov
-modprobe mlx5_core
-echo 0 > $PF/sriov_drivers_autoprobe
-echo 2 > $PF/sriov_numvfs
+mlx5_up 3
 check "vfio-mlx5 loads" modprobe vfio-mlx5
 bind 0 vfio_mlx5
 bind 1 vfio_mlx5
@@ -37,10 +30,9 @@ echo "# from vfio-mlx5 to mlx5-vfio-pci"
 DRIVER=vfio_mlx5 DRIVER_TO=mlx5_vfio_pci run mlx5_image
 bind 0 mlx5_vfio_pci
 echo "# mlx5-vfio-pci by itself"
+DRIVER=mlx5_vfio_pci run mlx5_migration
 DRIVER=mlx5_vfio_pci run mlx5_image
-DRIVER=mlx5_vfio_pci run mlx5_migration_faults
 
 check "mlx5-vfio-pci unloads" rmmod mlx5-vfio-pci
 check "vfio-mlx5 unloads" rmmod vfio-mlx5
-echo 0 > $PF/sriov_numvfs
-check "mlx5_core unloads" rmmod mlx5_core
+mlx5_down

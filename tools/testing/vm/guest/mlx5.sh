@@ -17,10 +17,10 @@ for DRIVER in mlx5_vfio_pci vfio_mlx5; do
 	run mlx5_tracker
 	check "no complaint from that" mlx5_no_complaint
 	run mlx5_company
-	if [ $DRIVER = mlx5_vfio_pci ]; then
-		run mlx5_migration
+	if [ $DRIVER = vfio_mlx5 ]; then
+		run mlx5_binding
 	fi
-	# A third tracker and a damaged image were refused, and mlx5_core said so.
+	# A third tracker was refused, and mlx5_core said so.
 	dmesg -c > /dev/null
 	check "$DRIVER unloads" rmmod $DRIVER
 done

@@ -3,7 +3,9 @@
 # make vm: the modules loaded, and a shell.
 . ./lib.sh
 
-vfs 2 vfio-mlx5
+mlx5_up 3 > /dev/null
+modprobe vfio-mlx5
+mlx5_bind vfio_mlx5 3 > /dev/null
 for module in $(our_modules); do
 	modprobe "$module"
 done
