@@ -7,6 +7,7 @@ mlx5_up 2
 export DRIVER=vfio_mlx5
 check "$DRIVER loads" modprobe $DRIVER
 mlx5_bind $DRIVER 2
-run mlx5_fail_nth
+# The other way has the same code below it.
+run mlx5_fail_nth -v context
 check "$DRIVER unloads" rmmod $DRIVER
 mlx5_down
