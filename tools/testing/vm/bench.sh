@@ -5,14 +5,20 @@
 
 kernel=${1:-fast}
 table=$REPO/tools/testing/selftests/iommufd-dirty/bench_table.sh
-ktap=$LOGS/bench-$kernel.ktap
+ktaps=("$LOGS/bench-$kernel.ktap" "$LOGS/bench-mlx5-$kernel.ktap")
+
+# measure STAGE [OPTION]
+measure() {
+	"$VM/run.sh" --kernel "$kernel" --timeout 1800 "${@:2}" --show "$1" |
+		sed -u -n -E 's/^# bench case=([^ ]*) method=([^ ]*) .*/  measured \1, \2/p; /^#/!p' ||
+		status=$?
+}
 
 status=0
-"$VM/run.sh" --kernel "$kernel" --timeout 1800 --count --show bench |
-	sed -u -n -E 's/^# bench case=([^ ]*) method=([^ ]*) .*/  measured \1, \2/p; /^#/!p' ||
-	status=$?
-"$table" --json "$ktap" > "$OUT/bench.json"
+measure bench --count
+measure bench-mlx5
+"$table" --json "${ktaps[@]}" > "$OUT/bench.json"
 say ""
-"$table" "$ktap"
+"$table" "${ktaps[@]}"
 say "Also in ${OUT#"$REPO"/}/bench.json."
 exit $status

@@ -31,8 +31,19 @@ exec awk -v form="$form" '
 	next
 }
 
+# It belongs to the next line.
+/^# bench-firmware / {
+	firmware = $0
+	next
+}
+
 /^# bench / {
 	nr++
+	if (firmware) {
+		split(firmware, words)
+		$0 = $0 " " words[5] " " words[6]
+		firmware = ""
+	}
 	for (i = 3; i <= NF; i++) {
 		at = index($i, "=")
 		value[nr, substr($i, 1, at - 1)] = substr($i, at + 1)
@@ -54,8 +65,8 @@ function bytes(n) {
 }
 
 function table(	n, fmt) {
-	fmt = "%-18s %-14s %12s %7s %7s %-6s %6s %13s %7s %7s\n"
-	printf fmt, "case", "method", "time (us)", "ratio", "goal", "", "calls", "to user", "pinned", "kernel"
+	fmt = "%-18s %-14s %12s %7s %7s %-6s %6s %13s %7s %7s %8s %6s\n"
+	printf fmt, "case", "method", "time (us)", "ratio", "goal", "", "calls", "to user", "pinned", "kernel", "commands", "irqs"
 	for (n = 1; n <= nr; n++)
 		printf fmt, value[n, "case"] == value[n - 1, "case"] ? "" : value[n, "case"],
 			value[n, "method"], sprintf("%.1f", value[n, "ns"] / 1000),
@@ -63,15 +74,17 @@ function table(	n, fmt) {
 			has(n, "goal") ? value[n, "goal"] : "",
 			missed(n) ? "MISSED" : has(n, "goal") ? "met" : "",
 			value[n, "calls"], bytes(value[n, "user_bytes"]),
-			value[n, "pinned"], bytes(value[n, "kernel_bytes"])
+			value[n, "pinned"], bytes(value[n, "kernel_bytes"]),
+			value[n, "commands"], value[n, "interrupts"]
 	print ""
 	print "time: median of interleaved repetitions, each with the result checked bit for bit"
 	print "ratio: time of the case'\''s first method / time of this one, median over the rounds"
 	print "calls, to user, pinned, kernel: system calls; bytes of bitmap, extents and structures"
 	print "    given to the kernel to write; pages pinned; bytes of bitmap held in the kernel"
+	print "commands, irqs: that the firmware of mlx5-model got and made"
 	printf "machine: %s, %s CPUs, Linux %s\n", model, cpus, kernel
 	if (tcg)
-		print "An emulated processor, whose clock counts instructions: times are ratios only."
+		print "An emulated processor: times are ratios only. But for mlx5 its clock counts instructions."
 }
 
 function json(	n, k, sep, line) {
