@@ -22,17 +22,20 @@ DRIVER=vfio_mlx5 run mlx5_migration
 DRIVER=vfio_mlx5 run mlx5_image
 DRIVER=vfio_mlx5 run mlx5_migration_faults
 
-check "mlx5-vfio-pci loads" modprobe mlx5-vfio-pci
-bind 1 mlx5_vfio_pci
-echo "# from mlx5-vfio-pci to vfio-mlx5"
-DRIVER=mlx5_vfio_pci DRIVER_TO=vfio_mlx5 run mlx5_image
-echo "# from vfio-mlx5 to mlx5-vfio-pci"
-DRIVER=vfio_mlx5 DRIVER_TO=mlx5_vfio_pci run mlx5_image
-bind 0 mlx5_vfio_pci
-echo "# mlx5-vfio-pci by itself"
-DRIVER=mlx5_vfio_pci run mlx5_migration
-DRIVER=mlx5_vfio_pci run mlx5_image
-
-check "mlx5-vfio-pci unloads" rmmod mlx5-vfio-pci
+# Reset while its stream is read mlx5-vfio-pci takes its locks in two orders: lockdep
+# tells of it, and the debug kernel stops.
+if [ "$KERNEL" != debug ]; then
+	check "mlx5-vfio-pci loads" modprobe mlx5-vfio-pci
+	bind 1 mlx5_vfio_pci
+	echo "# from mlx5-vfio-pci to vfio-mlx5"
+	DRIVER=mlx5_vfio_pci DRIVER_TO=vfio_mlx5 run mlx5_image
+	echo "# from vfio-mlx5 to mlx5-vfio-pci"
+	DRIVER=vfio_mlx5 DRIVER_TO=mlx5_vfio_pci run mlx5_image
+	bind 0 mlx5_vfio_pci
+	echo "# mlx5-vfio-pci by itself"
+	DRIVER=mlx5_vfio_pci run mlx5_migration
+	DRIVER=mlx5_vfio_pci run mlx5_image
+	check "mlx5-vfio-pci unloads" rmmod mlx5-vfio-pci
+fi
 check "vfio-mlx5 unloads" rmmod vfio-mlx5
 mlx5_down
