@@ -81,6 +81,8 @@ pub fn encode<C: Command>(command: &C, mailbox: &mut [u8]) -> Option<()> {
 pub enum Status {
     /// It is done, or the firmware did not say.
     Ok,
+    /// `INT_ERR`: something went wrong within it.
+    Internal,
     /// `LIM_ERR` or `NO_RES_ERR`: it has no more of them.
     NoMore,
     /// Anything else.
@@ -89,11 +91,13 @@ pub enum Status {
 
 /// The status in a reply.
 pub fn status(mailbox: &[u8]) -> Status {
+    const INT_ERR: u64 = 0x1;
     const LIM_ERR: u64 = 0x8;
     const NO_RES_ERR: u64 = 0xf;
 
     match ifc::get(mailbox, field!(any_out, status)) {
         None | Some(0) => Status::Ok,
+        Some(INT_ERR) => Status::Internal,
         Some(LIM_ERR | NO_RES_ERR) => Status::NoMore,
         // CAST: The field has 8 bits.
         Some(other) => Status::Refused(other as u8),

@@ -86,9 +86,9 @@ impl Vf {
 
     /// Reports what is dirty of the `length` bytes from `iova` on, and makes it clean.
     ///
-    /// Errors: `EINVAL` if it is not started, `EBUSY` if a context has the tracker; `EFAULT` if the bitmap cannot be written to, and what
-    /// should be in it stays dirty; `ENOMEM`, as that; `EIO` if it cannot be said any more what is
-    /// dirty.
+    /// Errors: `EINVAL` if it is not started, `EBUSY` if a context has the tracker; `EFAULT` if the
+    /// bitmap cannot be written to, and what should be in it stays dirty; `ENOMEM`, as that; `EIO` if
+    /// it cannot be said any more what is dirty; those of [`PageTracker::read`], after which it can.
     pub(crate) fn log_read(&self, iova: u64, length: u64, bitmap: &mut Bitmap<'_>) -> Result {
         let wanted = Range::new(iova, length).map_err(|_| EINVAL)?;
         let mut session = self.session.lock();

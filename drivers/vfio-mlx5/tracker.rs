@@ -244,7 +244,10 @@ impl PageTracker {
             range: part,
         };
         self.object.dev.exec(&report).map_err(|failure| {
-            if !failure.is_unsent() {
+            if failure.is_refusal() {
+                // Nothing has become clean, if it goes on to track. It is lost if not.
+                let _ = self.query();
+            } else if !failure.is_unsent() {
                 self.signal.fail(EIO);
             }
             failure.error
@@ -320,6 +323,11 @@ impl PageTracker {
         if !self.signal.take_changed() {
             return Ok(());
         }
+        self.query()
+    }
+
+    /// Asks the firmware whether the tracker is well.
+    fn query(&self) -> Result {
         // That it reports no more does not end a report: its messages may still be on their way.
         match self.object.dev.exec(&object::Query(self.object.id)) {
             Ok(State::Tracking | State::Reporting) => Ok(()),

@@ -43,7 +43,8 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn unsent(error: Error) -> Self {
+    /// The firmware did not say.
+    fn without_status(error: Error) -> Self {
         Self {
             error,
             status: Status::Ok,
@@ -55,10 +56,15 @@ impl Failure {
         self.error == ENOMEM && self.status == Status::Ok
     }
 
+    /// The firmware said that it did nothing: not, that something went wrong within it.
+    pub(crate) fn is_refusal(&self) -> bool {
+        !matches!(self.status, Status::Ok | Status::Internal)
+    }
+
     /// The firmware has the command, and did not say what came of it: what it was given may be in
     /// use.
     pub(crate) fn is_open(&self) -> bool {
-        self.error == ETIMEDOUT
+        self.status == Status::Ok && [ETIMEDOUT, EIO].contains(&self.error)
     }
 }
 
@@ -98,13 +104,13 @@ impl CoreDev {
             None => {
                 large
                     .resize(command.size(), 0, GFP_KERNEL)
-                    .map_err(|_| Failure::unsent(ENOMEM))?;
+                    .map_err(|_| Failure::without_status(ENOMEM))?;
                 large.as_mut_slice()
             }
         };
-        cmd::encode(command, mailbox).ok_or(Failure::unsent(EINVAL))?;
+        cmd::encode(command, mailbox).ok_or(Failure::without_status(EINVAL))?;
         let mut reply = Mailbox([0; REPLY_LEN]);
-        let len = c_int::try_from(mailbox.len()).map_err(|_| Failure::unsent(EINVAL))?;
+        let len = c_int::try_from(mailbox.len()).map_err(|_| Failure::without_status(EINVAL))?;
 
         // SAFETY: By the type invariants. The lengths are those of the mailboxes, both are aligned
         // to words: the one on the stack by its type, the other because memory of `kvmalloc()` is.
@@ -124,7 +130,7 @@ impl CoreDev {
         })?;
         let reply = reply.0.get(..<C::Reply as Reply>::LEN).unwrap_or_default();
         // The firmware has done something and did not say what to.
-        C::Reply::decode(reply).ok_or(Failure::unsent(EIO))
+        C::Reply::decode(reply).ok_or(Failure::without_status(EIO))
     }
 
     /// Makes the firmware give something up: true if it has. What it was given must stay as it is

@@ -373,6 +373,7 @@ proptest! {
         reply.extend(rest);
         let expected = match code {
             0 => Status::Ok,
+            0x1 => Status::Internal,
             0x8 | 0xf => Status::NoMore,
             _ => Status::Refused(code),
         };
