@@ -81,17 +81,29 @@ compare_upstream() {
 passes() { tr -d '\r' < "$1" | sed -n '/# SKIP/d; s/^ok [0-9]* //p' | sort; }
 
 table() {
-	cat "$LOGS"/*.result | sort | awk '
-		BEGIN {
-			format = "%-20s %-8s %8s %8s %8s %8s\n"
-			printf format, "stage", "kernel", "passed", "failed", "skipped", "seconds"
-		}
-		{
-			printf format, $1, $2, $3, $4, $5, $6
-			passed += $3
-			failed += $4
-			skipped += $5
-		}
+	local format="%-20s %-8s %8s %8s %8s %8s\n" stage kernel counts
+	# shellcheck disable=SC2059 # the same for all lines
+	printf "$format" stage kernel passed failed skipped seconds
+	sort "$LOGS"/*.result | while read -r stage kernel counts; do
+		# shellcheck disable=SC2059,SC2086
+		printf "$format" "$stage" "$kernel" $counts
+	done
+}
+
+# Again what is wrong, where it is looked for: at the end.
+what_failed() {
+	local why
+	for why in "$LOGS"/*.why; do
+		if [ -s "$why" ]; then
+			say "$(basename "$why" .why):"
+			head -n 12 "$why"
+		fi
+	done
+}
+
+totals() {
+	cat "$LOGS"/*.result | awk '
+		{ passed += $3; failed += $4; skipped += $5 }
 		END {
 			printf "%d skipped\n", skipped
 			printf "%d passed, %d failed\n", passed, failed
@@ -104,7 +116,7 @@ if [ -n "${KSRC:-}" ] && [ -n "${KDIR:-}" ]; then
 fi
 need_root
 mkdir -p "$LOGS"
-rm -f "$LOGS"/*.result
+rm -f "$LOGS"/*.result "$LOGS"/*.why
 "$VM/setup.sh" "${kernels[@]}"
 use_entry "$ROOT"
 
@@ -139,3 +151,5 @@ say "What a request that fails does, on the stock kernel and on ours:"
 	"$LOGS"/failure-classes-*.ktap || :
 say ""
 table
+what_failed
+totals
