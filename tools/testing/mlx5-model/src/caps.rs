@@ -51,8 +51,10 @@ fn page(fields: &[(Field, u64)]) -> Vec<u8> {
     page
 }
 
-fn general(number: u16, is_pf: bool) -> Vec<u8> {
+fn general(number: u16, pf: Option<&Limits>) -> Vec<u8> {
     use cmd_hca_cap::*;
+
+    let is_pf = pf.is_some();
     page(&[
         (vhca_id, number.into()),
         (log_max_eq, LOG_MAX_EQ.into()),
@@ -79,7 +81,7 @@ fn general(number: u16, is_pf: bool) -> Vec<u8> {
         (hca_cap_2, 1),
         (event_cap, is_pf.into()),
         (migration, is_pf.into()),
-        (adv_virtualization, is_pf.into()),
+        (adv_virtualization, pf.is_some_and(Limits::tracks).into()),
     ])
 }
 
@@ -120,12 +122,14 @@ impl Caps {
     pub fn new(vhca_id: u16, pf: Option<&Limits>) -> Self {
         let is_pf = pf.is_some();
         let mut max = BTreeMap::from([
-            (GENERAL, general(vhca_id, is_pf)),
+            (GENERAL, general(vhca_id, pf)),
             (GENERAL_2, general_2(is_pf)),
         ]);
         if let Some(limits) = pf {
             max.insert(DEV_EVENT, dev_event());
-            max.insert(ADV_VIRTUALIZATION, adv_virtualization(limits));
+            if limits.tracks() {
+                max.insert(ADV_VIRTUALIZATION, adv_virtualization(limits));
+            }
         }
         Self {
             current: max.clone(),

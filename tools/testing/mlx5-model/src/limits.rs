@@ -6,7 +6,7 @@
 /// The limits, as the firmware tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Trackers of all VHCAs together; a power of two.
+    /// Trackers of all VHCAs together; a power of two, or 0 for firmware that has none.
     pub trackers: u64,
     /// Ranges of one tracker.
     pub ranges: u64,
@@ -47,7 +47,7 @@ impl Default for Limits {
 
 /// The options, for `--help`.
 pub const HELP: &str = "\
-  --trackers N          page trackers at a time, a power of two (4)
+  --trackers N          page trackers at a time, a power of two, or 0 (4)
   --max-ranges N        ranges of a tracker (16)
   --log-min-span N      the sum of their lengths is 2^N bytes at least (12)
   --log-max-span N      and at most (42)
@@ -81,11 +81,12 @@ impl Limits {
                 return Err(format!("{}: a value is missing", pair.concat()));
             };
             let (field, most) = limits.field(option).ok_or(format!("{option}: unknown"))?;
+            let least = u64::from(option != "--trackers");
             let value = value
                 .parse()
                 .ok()
-                .filter(|value| (1..=most).contains(value));
-            *field = value.ok_or(format!("{option}: not a number from 1 to {most}"))?;
+                .filter(|value| (least..=most).contains(value));
+            *field = value.ok_or(format!("{option}: not a number from {least} to {most}"))?;
         }
         let pairs = [
             (limits.log_min_span, limits.log_max_span),
@@ -95,10 +96,15 @@ impl Limits {
         if pairs.iter().any(|(least, most)| least > most) {
             return Err("there is nothing between the least and the most".into());
         }
-        if !limits.trackers.is_power_of_two() {
-            return Err("--trackers: not a power of two".into());
+        if limits.tracks() && !limits.trackers.is_power_of_two() {
+            return Err("--trackers: neither 0 nor a power of two".into());
         }
         Ok(limits)
+    }
+
+    /// Is there a page tracker at all?
+    pub fn tracks(&self) -> bool {
+        self.trackers != 0
     }
 }
 
@@ -139,7 +145,7 @@ mod tests {
         for line in [
             "--trackers",
             "--trackers 3",
-            "--trackers 0",
+            "--max-ranges 0",
             "--trackers x",
             "--trackers 131072",
             "--max-ranges 256",
