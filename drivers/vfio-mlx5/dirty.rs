@@ -23,6 +23,7 @@ use crate::{
         Sink,
         Started, //
     },
+    limits::Limits,
     logic::{
         extents::Extents,
         range_set::RangeSet, //
@@ -71,13 +72,14 @@ struct Old {
     owed: RangeSet,
 }
 
-/// Makes a tracker of an open VF. `space` identifies its I/O address space.
+/// Makes a tracker of an open VF, which takes what `limits` say. `space` identifies its I/O address
+/// space.
 pub(crate) fn register(
     vf: &Arc<Vf>,
     name: &CStr,
+    limits: &Limits,
     space: usize,
 ) -> Result<Pin<KBox<Registration<Dirty>>>> {
-    let limits = &vf.limits;
     let finest = limits.granules & limits.granules.wrapping_neg();
     let what = Description {
         name: CString::try_from(name)?,
@@ -176,7 +178,7 @@ impl Operations for Dirty {
             return Err(EBUSY);
         }
         session.pf().map_err(as_tracker)?;
-        Ok(tracker::memory(&self.0.limits))
+        self.0.limits().map(tracker::memory)
     }
 
     fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result<Started> {

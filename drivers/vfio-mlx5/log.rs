@@ -43,13 +43,14 @@ impl Vf {
     /// are.
     ///
     /// Errors: `EINVAL` for a page size or a range that cannot be, or if it is started, `EBUSY` if a
-    /// context has the tracker, `ENOTCONN` while the PF is down; those of [`PageTracker::start`].
+    /// context has the tracker, `EOPNOTSUPP` if there is none, `ENOTCONN` while the PF is down; those
+    /// of [`PageTracker::start`].
     pub(crate) fn log_start(
         self: &Arc<Self>,
         page_size: u64,
         ranges: &[DirtyRange],
     ) -> Result<u64> {
-        let granule = nearest(self.limits.granules, page_size).ok_or(EINVAL)?;
+        let granule = nearest(self.limits()?.granules, page_size).ok_or(EINVAL)?;
         let mut list = KVec::with_capacity(ranges.len(), GFP_KERNEL_ACCOUNT)?;
         for range in ranges {
             let range = Range::new(range.iova, range.length).map_err(|_| EINVAL)?;

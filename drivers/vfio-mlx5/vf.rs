@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A VF that can be tracked: who uses its page tracker, and when that has to end.
+//! A VF that can be migrated: who uses its page tracker, and when that has to end.
 //!
 //! One user at a time has the tracker: a context of /dev/iommufd-dirty ([`crate::dirty`]) or VFIO's
 //! DMA logging ([`crate::log`]). Migration is no user of it: a report does not keep a VF from
@@ -62,18 +62,18 @@ use kernel::{
 /// new ones.
 pub(crate) const MAX_TRACKERS: usize = 2;
 
-/// A VF that can be tracked.
+/// A VF that can be migrated.
 #[pin_data]
 pub(crate) struct Vf {
     /// What the bus calls it.
     name: CString,
     /// By which the firmware knows it.
     vhca_id: u16,
-    /// What its tracker can take.
-    pub(crate) limits: Limits,
+    /// What its tracker can take; `None` if it has none.
+    limits: Option<Limits>,
     /// How it is migrated.
     pub(crate) migration: Arc<Migration>,
-    /// Its tracker for contexts, while it is open.
+    /// Its tracker for contexts, while it is open and if it can be tracked.
     #[pin]
     registration: Mutex<Option<Pin<KBox<Registration<Dirty>>>>>,
     #[pin]
@@ -114,14 +114,14 @@ impl Session {
 impl Vf {
     /// The VF that is the function number `function` of `pf`, which is up.
     ///
-    /// Errors: `EOPNOTSUPP` if it cannot be tracked; those of the firmware.
+    /// Errors: `EOPNOTSUPP` if it cannot be migrated; those of the firmware.
     pub(crate) fn new(pf: CoreDev, function: u16, name: &CStr) -> Result<Arc<Self>> {
-        // What is asked for beside the tracker itself is what a VF needs to be migrated: no
-        // firmware is known to have been used with the one and without the other.
+        // Not of a VF that cannot be migrated either: no firmware is known to have been used with
+        // the tracker and without that.
         if !pf.can_migrate() || !pf.is_migratable(function)? {
             return Err(EOPNOTSUPP);
         }
-        let limits = tracker::limits(&pf).ok_or(EOPNOTSUPP)?;
+        let limits = tracker::limits(&pf);
         let vhca_id = pf.vhca_id(function)?;
         let name = CString::try_from(name)?;
         let migration = Migration::new(pf.clone(), vhca_id)?;
@@ -143,12 +143,19 @@ impl Vf {
         )
     }
 
-    /// It was opened: it can be tracked until [`Self::close`]. `space` identifies its I/O address
-    /// space.
+    /// What its tracker can take. `EOPNOTSUPP` if it has none.
+    pub(crate) fn limits(&self) -> Result<&Limits> {
+        self.limits.as_ref().ok_or(EOPNOTSUPP)
+    }
+
+    /// It was opened: it can be used until [`Self::close`]. `space` identifies its I/O address space.
     pub(crate) fn open(self: &Arc<Self>, space: usize) -> Result {
-        let registration = dirty::register(self, &self.name, space)?;
+        let registration = match &self.limits {
+            Some(limits) => Some(dirty::register(self, &self.name, limits, space)?),
+            None => None,
+        };
         self.wakers.set_closed(false);
-        *self.registration.lock() = Some(registration);
+        *self.registration.lock() = registration;
         self.migration.restart();
         Ok(())
     }
@@ -165,7 +172,7 @@ impl Vf {
         self.migration.restart();
     }
 
-    /// Lets `f` use its tracker for contexts. `None` if it is not open.
+    /// Lets `f` use its tracker for contexts. `None` if it is not open, or has no tracker.
     pub(crate) fn with_registration<R>(
         &self,
         f: impl FnOnce(&Registration<Dirty>) -> R,

@@ -18,7 +18,7 @@
 /**
  * struct vfio_mlx5_device - A VF that is bound to this driver
  * @core: What vfio_pci_core has of it
- * @vf: What Rust has of it; NULL if it cannot be tracked
+ * @vf: What Rust has of it; NULL if it cannot be migrated
  * @bind_lock: Held while the tracker is bound to a context
  */
 struct vfio_mlx5_device {
@@ -88,7 +88,7 @@ static int device_feature(struct vfio_device *vdev, u32 flags, void __user *arg,
 	if ((flags & VFIO_DEVICE_FEATURE_MASK) !=
 	    VFIO_DEVICE_FEATURE_DIRTY_TRACKER)
 		return vfio_pci_core_ioctl_feature(vdev, flags, arg, argsz);
-	if (!mlx5->vf)
+	if (!mlx5->vf || !vfio_mlx5_rs_tracks(mlx5->vf))
 		return -ENOTTY;
 	if (!(flags & VFIO_DEVICE_FEATURE_PROBE) && vfio_mlx5_rs_logs(mlx5->vf))
 		return -EBUSY;
@@ -176,13 +176,16 @@ static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	dev_set_drvdata(&pdev->dev, &mlx5->core);
 	mutex_init(&mlx5->bind_lock);
 
-	/* What cannot be tracked is a VFIO device all the same. */
+	/* What cannot be migrated, or tracked, is a VFIO device all the same. */
 	vf = vfio_mlx5_rs_probe(pdev);
 	if (IS_ERR(vf)) {
-		pci_info(pdev, "cannot be tracked (%pe)\n", vf);
+		pci_info(pdev, "cannot be migrated and tracked (%pe)\n", vf);
 	} else {
 		mlx5->vf = vf;
-		mlx5->core.vdev.log_ops = &log_ops;
+		if (vfio_mlx5_rs_tracks(vf))
+			mlx5->core.vdev.log_ops = &log_ops;
+		else
+			pci_info(pdev, "cannot be tracked: the firmware has no page tracker\n");
 		mlx5->core.vdev.mig_ops = &migration_ops;
 		mlx5->core.vdev.migration_flags = VFIO_MIGRATION_STOP_COPY |
 						  VFIO_MIGRATION_P2P;

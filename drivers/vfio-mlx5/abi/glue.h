@@ -37,13 +37,14 @@ u32 vfio_mlx5_ranges(struct rb_root_cached *root,
 		     struct iommufd_dirty_range *ranges, u32 max);
 
 /*
- * What glue.c leaves to Rust. A VF that can be tracked is an opaque pointer
+ * What glue.c leaves to Rust. A VF that can be migrated is an opaque pointer
  * there, from probe to remove.
  */
 void *vfio_mlx5_rs_probe(struct pci_dev *pdev);
 void vfio_mlx5_rs_remove(void *vf);
 int vfio_mlx5_rs_open(void *vf, struct vfio_device *device);
 void vfio_mlx5_rs_close(void *vf);
+bool vfio_mlx5_rs_tracks(void *vf);
 struct iommufd_dirty_tracker *vfio_mlx5_rs_tracker(void *vf);
 bool vfio_mlx5_rs_logs(void *vf);
 int vfio_mlx5_rs_log_start(void *vf, struct rb_root_cached *root, u32 nr,

@@ -125,6 +125,15 @@ unsafe extern "C" fn vfio_mlx5_rs_close(vf: *mut c_void) {
 
 /// # Safety
 ///
+/// `vf` was probed.
+#[no_mangle]
+unsafe extern "C" fn vfio_mlx5_rs_tracks(vf: *mut c_void) -> bool {
+    // SAFETY: By the safety requirements.
+    unsafe { borrow(vf) }.limits().is_ok()
+}
+
+/// # Safety
+///
 /// `vf` is open. The result is valid until it is closed.
 #[no_mangle]
 unsafe extern "C" fn vfio_mlx5_rs_tracker(vf: *mut c_void) -> *mut bindings::iommufd_dirty_tracker {
@@ -206,6 +215,7 @@ same!(
     vfio_mlx5_rs_remove,
     vfio_mlx5_rs_open,
     vfio_mlx5_rs_close,
+    vfio_mlx5_rs_tracks,
     vfio_mlx5_rs_tracker,
     vfio_mlx5_rs_logs,
     vfio_mlx5_rs_log_start,

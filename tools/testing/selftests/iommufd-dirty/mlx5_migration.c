@@ -82,6 +82,21 @@ TEST_F(migration, a_damaged_image_is_refused)
 	ASSERT_EQ(0, close(fd));
 }
 
+/* Whose firmware has no page tracker. It migrates nevertheless, as the others here show. */
+TEST_F(migration, without_a_page_tracker)
+{
+	struct vfio_device_feature_dma_logging_control start = { .page_size = SZ_4K };
+
+	if (!getenv("UNTRACKED"))
+		SKIP(return, "the firmware has a page tracker");
+	EXPECT_EQ(-1, _vfio_dirty_probe(self->from.device));
+	EXPECT_EQ(ENOTTY, errno);
+	EXPECT_EQ(-ENOTTY, vf_feature(self->from.device,
+				      VFIO_DEVICE_FEATURE_SET |
+				      VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+				      &start, sizeof(start)));
+}
+
 /* What it wrote while its state was saved in rounds is in the log. */
 TEST_F(migration, pre_copy)
 {
@@ -107,6 +122,8 @@ TEST_F(migration, pre_copy)
 				&mig, sizeof(mig)));
 	if (!(mig.flags & VFIO_MIGRATION_PRE_COPY))
 		SKIP(return, "the driver saves the state of a stopped function only");
+	if (getenv("UNTRACKED"))
+		SKIP(return, "the firmware has no page tracker");
 	ASSERT_EQ(0, vf_feature(self->from.device,
 				VFIO_DEVICE_FEATURE_SET |
 				VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
