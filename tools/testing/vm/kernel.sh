@@ -148,8 +148,8 @@ else
 		else
 			mkdir "$part/build"
 			case $name in
-			debug) say "debug kernel: KASAN, lockdep, kmemleak (usually 15 minutes)" ;;
-			*) say "$name kernel (usually 8 minutes)" ;;
+			debug) say "debug kernel: KASAN, lockdep, kmemleak (usually 20 minutes)" ;;
+			*) say "$name kernel (usually 15 minutes)" ;;
 			esac
 		fi
 		mv "$part" "$entry.part"
