@@ -18,18 +18,26 @@
 #define IGB_REGION_IOVA (DMA_BASE - SZ_1G)
 #define IGB_SOURCE_OFFSET SZ_1M
 
+/*
+ * The library gives a frame 200 ms, and resets the device after that. Where the
+ * machine is busy an emulated one may take longer: then it is sent again.
+ */
+#define IGB_TRIES 5
+
 static int igb_write(struct dma *dma, __u64 iova, __u32 length)
 {
 	struct vfio_pci_device *device = dma->private;
 	struct dma_region *region = &device->driver.region;
 	__u8 *source = region->vaddr + IGB_SOURCE_OFFSET;
+	int tries = IGB_TRIES;
 	__u32 i;
 
 	for (i = 0; i < length; i++)
 		source[i] = next_random(&dma->seed);
-	if (vfio_pci_driver_memcpy(device, region->iova + IGB_SOURCE_OFFSET,
-				   iova, length))
-		return -1;
+	while (vfio_pci_driver_memcpy(device, region->iova + IGB_SOURCE_OFFSET,
+				      iova, length))
+		if (!--tries)
+			return -1;
 	return memcmp(dma_at(dma, iova), source, length) ? -1 : 0;
 }
 
