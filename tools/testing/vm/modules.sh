@@ -24,9 +24,9 @@ fi
 say "Modules for the $name kernel (usually 1 minute the first time)"
 if [ "$name" = kdir ]; then
 	# With the tools of the machine that built the tree.
-	logged "$LOGS/modules-$name.log" make -C "$KDIR" LLVM="$(kdir_llvm)" \
-		M="$REPO" MO="$dir/modules" modules
+	logged "$LOGS/modules-$name.log" make -j"$(nproc)" -C "$KDIR" \
+		LLVM="$(kdir_llvm)" M="$REPO" MO="$dir/modules" modules
 else
-	logged "$LOGS/modules-$name.log" in_root "$kernel" make -C /kernel/build LLVM=1 \
-		M=/repo MO="/repo/build/$name/modules" modules
+	logged "$LOGS/modules-$name.log" in_root "$kernel" make -j"$(nproc)" -C /kernel/build \
+		LLVM=1 M=/repo MO="/repo/build/$name/modules" modules
 fi
