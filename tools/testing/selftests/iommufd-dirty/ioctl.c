@@ -478,6 +478,8 @@ TEST_F(ioctl, hostile_input_changes_nothing_outside)
 {
 	struct target *target = &self->target;
 	struct guarded guarded;
+	const char *number = getenv("HOSTILE_ROUNDS");
+	unsigned int rounds = number ? atoi(number) : 20000;
 	const struct command *command;
 	union any_cmd cmd;
 	__u64 seed = 4711, value;
@@ -490,7 +492,7 @@ TEST_F(ioctl, hostile_input_changes_nothing_outside)
 	 */
 	ASSERT_TRUE(guarded_init(&guarded, 64 * 8, &(struct placement){ 64, 0 },
 				 0));
-	for (round = 0; round < 20000; round++) {
+	for (round = 0; round < rounds; round++) {
 		command = &commands[next_random(&seed) % ARRAY_SIZE(commands)];
 		prepare(_metadata, target, command, &cmd);
 		for (at = next_random(&seed) % 4; at > 0; at--) {

@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
-# This project's kselftests, but for those that have a stage of their own.
+# The modules' KUnit suites, which run when a module is loaded; then this project's
+# kselftests, but for those that have a stage of their own.
 
+ls /sys/kernel/debug/kunit > /tmp/kernels_own
 check "the modules load" modprobe iommufd-dirty-mock
+# A suite's own results, without the line that sums it up.
+for suite in $(ls /sys/kernel/debug/kunit | grep -vxFf /tmp/kernels_own); do
+	sed -n 's/^    //p' "/sys/kernel/debug/kunit/$suite/results"
+done > /tmp/results
+check "there are KUnit suites" test -s /tmp/results
+echo "# begin kunit"
+grep -v '^1\.\.' /tmp/results
+awk '/^1\.\./ { plan += substr($1, 4) } END { print "1.." plan + 0 }' /tmp/results
+echo "# end kunit $?"
 
 # The debug kernel is some ten times slower. There two trackers stand for one and
 # eight; the fast kernel runs every variant.
@@ -12,6 +23,7 @@ if [ "$KERNEL" = debug ]; then
 		mixed_huge_8; do
 		set -- "$@" -V "$variant"
 	done
+	export HOSTILE_ROUNDS=5000
 fi
 # shellcheck disable=SC2013
 for program in $(cat /selftests/kselftest-list.txt); do
