@@ -192,9 +192,10 @@ static void *writer_run(void *data)
 		/* It may fail: to be unmapped meanwhile is a part of the test. */
 		if (testdev_fire(writer->dma->private, iova, 64))
 			continue;
+		/* Who sees that it began must not see the end of an earlier one. */
+		atomic_store(&writer->ended[page],
+			     atomic_fetch_add(&writer->clock, 1));
 		atomic_store(&writer->begun[page], now);
-		now = atomic_fetch_add(&writer->clock, 1);
-		atomic_store(&writer->ended[page], now);
 	}
 	return NULL;
 }
