@@ -6,6 +6,7 @@
 //! the kernel module and into the host crate whose tests are in `tools/testing/host/`. Nothing here
 //! panics, whatever the arguments: they come from userspace and from devices.
 
+pub mod batch;
 mod cut;
 pub mod extents;
 pub mod granule;

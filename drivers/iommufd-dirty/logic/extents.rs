@@ -7,7 +7,10 @@
 //! memory cannot be had it reports more than was inserted, never less.
 
 use super::{
-    range::Range,
+    range::{
+        Range,
+        ALL, //
+    },
     range_set::gap, //
 };
 
@@ -30,6 +33,8 @@ pub struct Extents {
     lone: Option<Range>,
     blocks: Blocks,
     overreported: u64,
+    /// Where more may be dirty than was inserted as dirty.
+    unsure: Option<Range>,
 }
 
 impl Extents {
@@ -40,6 +45,7 @@ impl Extents {
             lone: None,
             blocks: Blocks::new(),
             overreported: 0,
+            unsure: None,
         }
     }
 
@@ -69,9 +75,18 @@ impl Extents {
         }
     }
 
-    /// Bytes that were reported dirty beyond what was inserted, for want of memory. Only grows.
+    /// Bytes that are or were dirty and of which nobody knows whether they were written: what lies
+    /// between two extents, for want of memory, and what [`Self::insert_unsure()`] was given. Only
+    /// grows.
     pub fn overreported(&self) -> u64 {
         self.overreported
+    }
+
+    /// May some of what is dirty in `range` not have been written? Rather too often than not.
+    pub fn is_unsure_in(&self, range: Range) -> bool {
+        self.unsure
+            .and_then(|unsure| unsure.intersect(range))
+            .is_some_and(|part| self.first_in(part).is_some())
     }
 
     /// Bytes of memory held.
@@ -82,7 +97,22 @@ impl Extents {
     /// Makes everything clean and frees the memory. The limit and [`Self::overreported()`] stay.
     pub fn clear(&mut self) {
         self.lone = None;
+        self.unsure = None;
         self.blocks.clear();
+    }
+
+    /// Makes `range` dirty, of which nobody knows whether it was written.
+    pub fn insert_unsure(&mut self, range: Range) {
+        self.count_overreport(range, range.length());
+        self.insert(range);
+    }
+
+    /// Takes over all that `other` holds.
+    pub fn absorb(&mut self, other: &Self) {
+        if let Some(unsure) = other.unsure {
+            self.count_overreport(unsure, other.overreported);
+        }
+        other.for_each_in(ALL, |dirty| self.insert(dirty));
     }
 
     /// Makes `range` dirty. If memory cannot be had, so does the gap to the nearest extent.
@@ -107,6 +137,19 @@ impl Extents {
     /// Makes all of `range` clean. If an extent must be split and memory cannot be had, that
     /// extent stays as it is.
     pub fn remove(&mut self, range: Range) {
+        self.take_out(range);
+        // Where it stays in two pieces the hull of both is kept.
+        self.unsure = match self.unsure.map(|unsure| unsure.minus(range)) {
+            Some((Some(_), Some(_))) => self.unsure,
+            Some((before, after)) => before.or(after),
+            None => None,
+        };
+        if self.is_empty() {
+            self.unsure = None;
+        }
+    }
+
+    fn take_out(&mut self, range: Range) {
         if self.blocks.is_empty() {
             self.remove_from_lone(range);
             return;
@@ -125,7 +168,7 @@ impl Extents {
                 self.blocks.set(from, below);
                 if self.blocks.insert(from.next(), above).is_err() {
                     self.blocks.set(from, head);
-                    self.count_overreport(range.length());
+                    self.count_overreport(head, range.length());
                 }
                 return;
             }
@@ -191,7 +234,7 @@ impl Extents {
                 self.lone = None;
                 return;
             }
-            self.count_overreport(gap(low, high));
+            self.count_overreport(low.hull(high), gap(low, high));
         }
         self.lone = Some(lone.hull(range));
     }
@@ -207,7 +250,7 @@ impl Extents {
                 if self.blocks.start(below, above).is_ok() {
                     self.lone = None;
                 } else {
-                    self.count_overreport(range.length());
+                    self.count_overreport(lone, range.length());
                 }
             }
             (below, above) => self.lone = below.or(above),
@@ -229,8 +272,12 @@ impl Extents {
         let Some((at, neighbour)) = nearest else {
             return;
         };
-        self.blocks.set(at, neighbour.hull(range));
-        self.count_overreport(gap(neighbour, range).saturating_add(gap(range, neighbour)));
+        let joined = neighbour.hull(range);
+        self.blocks.set(at, joined);
+        self.count_overreport(
+            joined,
+            gap(neighbour, range).saturating_add(gap(range, neighbour)),
+        );
     }
 
     /// Lets the extent at `place` become `grown`, and take in those above it that it touches then.
@@ -243,8 +290,10 @@ impl Extents {
         self.blocks.cut(place.next(), to);
     }
 
-    fn count_overreport(&mut self, bytes: u64) {
+    /// `bytes` of what is dirty in `range` may not have been written.
+    fn count_overreport(&mut self, range: Range, bytes: u64) {
         self.overreported = self.overreported.saturating_add(bytes);
+        self.unsure = Some(self.unsure.map_or(range, |unsure| unsure.hull(range)));
     }
 }
 

@@ -97,6 +97,80 @@ impl RangeSet {
         Ok(())
     }
 
+    /// All of `list`, which may be in any order and overlap: n log n.
+    pub fn of(list: Vec<Range>) -> Result<Self, NoMemory> {
+        let (mut firsts, mut lasts) = (Vec::new(), Vec::new());
+        let mut set = Self::new();
+
+        firsts.try_reserve_for(list.len())?;
+        lasts.try_reserve_for(list.len())?;
+        for range in list.iter() {
+            firsts.try_push(range.first())?;
+            lasts.try_push(range.last())?;
+        }
+        firsts.sort_unstable();
+        lasts.sort_unstable();
+
+        // Of the ranges that have begun at an address, as many are open as have not ended.
+        let mut ended = lasts.iter().copied().peekable();
+        let mut first = None;
+        let mut open = 0_usize;
+        for begin in firsts.iter().copied() {
+            while let Some(last) = ended.next_if(|last| *last < begin) {
+                open = open.saturating_sub(1);
+                if let Some(whole) = first.take_if(|_| open == 0) {
+                    set.append_if_any(Range::inclusive(whole, last))?;
+                }
+            }
+            first.get_or_insert(begin);
+            open = open.saturating_add(1);
+        }
+        let whole = first.zip(ended.last());
+        set.append_if_any(whole.and_then(|(first, last)| Range::inclusive(first, last)))?;
+        Ok(set)
+    }
+
+    /// All that is in one of the two.
+    pub fn union(&self, other: &Self) -> Result<Self, NoMemory> {
+        let mut union = Self::new();
+        let (mut ours, mut theirs) = (
+            self.ranges.iter().peekable(),
+            other.ranges.iter().peekable(),
+        );
+
+        loop {
+            let next = match (ours.peek(), theirs.peek()) {
+                (Some(a), Some(b)) if a.first() <= b.first() => ours.next(),
+                (Some(_), None) => ours.next(),
+                _ => theirs.next(),
+            };
+            let Some(next) = next else {
+                return Ok(union);
+            };
+            union.append(*next, 0)?;
+        }
+    }
+
+    /// All that is in this one and not in the other.
+    pub fn difference(&self, other: &Self) -> Result<Self, NoMemory> {
+        let mut difference = Self::new();
+
+        for range in self.ranges.iter() {
+            let mut left = Some(*range);
+            for common in other.within(*range) {
+                let (before, after) = left.map_or((None, None), |range| range.minus(common));
+                if let Some(before) = before {
+                    difference.append(before, 0)?;
+                }
+                left = after;
+            }
+            if let Some(rest) = left {
+                difference.append(rest, 0)?;
+            }
+        }
+        Ok(difference)
+    }
+
     /// A copy of the set.
     pub fn try_clone(&self) -> Result<Self, NoMemory> {
         let mut ranges = Vec::new();
@@ -117,7 +191,34 @@ impl RangeSet {
 
     /// Is all of `range` in the set?
     pub fn covers(&self, range: &Range) -> bool {
-        self.overlapping(*range).iter().any(|r| r.contains(range))
+        self.holding(range).is_some()
+    }
+
+    /// Is all of `other` in the set?
+    pub fn covers_all(&self, other: &Self) -> bool {
+        other.ranges.iter().all(|range| self.covers(range))
+    }
+
+    /// The range of the set that has all of `range` in it.
+    pub fn holding(&self, range: &Range) -> Option<Range> {
+        let hit = self.overlapping(*range).first().copied();
+
+        hit.filter(|hit| hit.contains(range))
+    }
+
+    /// From the first to the last byte of the set that lies in `range`.
+    pub fn hull_within(&self, range: Range) -> Option<Range> {
+        match self.overlapping(range) {
+            [one] => one.intersect(range),
+            [first, .., last] => first.hull(*last).intersect(range),
+            [] => None,
+        }
+    }
+
+    /// Bytes of the set that lie in `range`.
+    pub fn bytes_within(&self, range: Range) -> u64 {
+        self.within(range)
+            .fold(0, |sum, part| sum.saturating_add(part.length()))
     }
 
     /// The parts of the set that lie in `range`, ascending.
@@ -198,6 +299,10 @@ impl RangeSet {
             }
             _ => self.ranges.try_push(range),
         }
+    }
+
+    fn append_if_any(&mut self, range: Option<Range>) -> Result<(), NoMemory> {
+        range.map_or(Ok(()), |range| self.append(range, 0))
     }
 
     /// The ranges that have a byte in common with `range`.

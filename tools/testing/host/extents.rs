@@ -387,3 +387,31 @@ fn a_million_extents_are_no_matter() {
     let ticks = user_ticks() - start;
     assert!(ticks < 3000, "{ticks} ticks");
 }
+
+#[test]
+fn what_may_not_have_been_written_is_known() {
+    let mut set = Extents::new();
+    let at = |first, count| Range::new(first, count).unwrap();
+
+    set.insert(at(0, 10));
+    assert!(!set.is_unsure_in(at(0, 1000)));
+    set.insert_unsure(at(100, 100));
+    assert_eq!(set.overreported(), 100);
+    assert!(!set.is_unsure_in(at(0, 100)));
+    assert!(set.is_unsure_in(at(50, 51)));
+    // Half of it is delivered.
+    set.remove(at(0, 150));
+    assert!(!set.is_unsure_in(at(0, 150)));
+    assert!(set.is_unsure_in(at(150, 1)));
+    set.remove(at(150, 50));
+    set.insert(at(100, 100));
+    assert!(!set.is_unsure_in(at(0, 1000)));
+    // How much it was is remembered, where it was is not.
+    assert_eq!(set.overreported(), 100);
+
+    let mut other = Extents::new();
+    other.insert_unsure(at(500, 8));
+    set.absorb(&other);
+    assert!(set.is_unsure_in(at(507, 1)));
+    assert_eq!(set.overreported(), 108);
+}

@@ -3,6 +3,7 @@
 //! Host tests of `drivers/iommufd-dirty/logic/` and of two files of `drivers/iommufd-dirty-vfio/`,
 //! against models that are too simple to be wrong.
 
+mod batch;
 mod blocks;
 mod common;
 mod extents;

@@ -138,6 +138,47 @@ proptest! {
     }
 
     #[test]
+    fn built_at_once_as_one_by_one(base in base(SIZE), ranges in vec(short(SIZE), 0..40)) {
+        let mut model = Model::new(base, SIZE);
+        let mut list = Vec::new();
+        for range in ranges {
+            list.push(shift(range, base));
+            model.set(shift(range, base), true);
+        }
+        let set = RangeSet::of(list).unwrap();
+        prop_assert_eq!(set.as_slice(), model.runs(model.all()));
+    }
+
+    #[test]
+    fn unions_and_differences(
+        base in base(SIZE),
+        ours in steps(),
+        theirs in steps(),
+        probe in short(SIZE),
+    ) {
+        let (a, b) = (built(base, &ours), built(base, &theirs));
+        let probe = shift(probe, base);
+        let mut union = Model::of(base, SIZE, a.as_slice().iter().copied());
+        let mut difference = union.clone();
+        for range in b.as_slice() {
+            union.set(*range, true);
+            difference.set(*range, false);
+        }
+        let all = union.all();
+        let (joined, left) = (a.union(&b).unwrap(), a.difference(&b).unwrap());
+        prop_assert_eq!(joined.as_slice(), union.runs(all));
+        prop_assert_eq!(left.as_slice(), difference.runs(all));
+        prop_assert_eq!(a.covers_all(&b), union.runs(all) == a.as_slice());
+
+        let runs = Model::of(base, SIZE, a.as_slice().iter().copied()).runs(probe);
+        let hull = runs.first().zip(runs.last()).map(|(low, high)| low.hull(*high));
+        prop_assert_eq!(a.hull_within(probe), hull);
+        let bytes = runs.iter().fold(0, |sum, run| sum + run.length());
+        prop_assert_eq!(a.bytes_within(probe), bytes);
+        prop_assert_eq!(a.holding(&probe).is_some(), a.covers(&probe));
+    }
+
+    #[test]
     fn clones_are_equal(steps in steps()) {
         let set = built(0, &steps);
         let clone = set.try_clone().unwrap();
