@@ -8,22 +8,28 @@ use core::ffi::{
 };
 use device::Device;
 use kernel::{
-    error::to_result,
-    new_mutex,
+    error::{
+        from_result,
+        to_result, //
+    },
     prelude::*,
-    sync::Mutex,
+    sync::Arc,
     types::ForeignOwnable, //
 };
 use provider::{
     Operations,
     Registration, //
 };
+use space::Space;
 
 pub(crate) mod device;
+#[path = "../iommufd-dirty/abi/gfp.rs"]
+pub(crate) mod gfp;
 pub(crate) mod log;
 #[path = "../iommufd-dirty/abi/memcg.rs"]
 pub(crate) mod memcg;
 pub(crate) mod slot;
+pub(crate) mod space;
 pub(crate) mod told;
 pub(crate) mod watch;
 
@@ -76,7 +82,7 @@ impl Drop for Ops {
 /// A registered tracker, whichever ops it has.
 pub(crate) trait Registered: Send + Sync {
     fn as_raw(&self) -> *mut bindings::iommufd_dirty_tracker;
-    fn set_space(&self, space: usize);
+    fn set_space(&self, space: u64);
 }
 
 impl<T: Operations> Registered for Pin<KBox<Registration<T>>> {
@@ -84,7 +90,7 @@ impl<T: Operations> Registered for Pin<KBox<Registration<T>>> {
         Registration::as_raw(self)
     }
 
-    fn set_space(&self, space: usize) {
+    fn set_space(&self, space: u64) {
         Registration::set_space(self, space);
     }
 }
@@ -92,10 +98,7 @@ impl<T: Operations> Registered for Pin<KBox<Registration<T>>> {
 /// What VFIO keeps for an open device.
 struct Made {
     tracker: KBox<dyn Registered>,
-    device: Device,
-    /// The space that the device was in when the tracker was bound the last time. Held while that
-    /// is tried: a bind that is refused must leave the tracker as it was.
-    space: Pin<KBox<Mutex<usize>>>,
+    space: Arc<Space>,
 }
 
 impl Made {
@@ -105,18 +108,19 @@ impl Made {
     ///
     /// `arg` must be what VFIO gave its driver's `device_feature`.
     unsafe fn feature(&self, flags: u32, arg: *mut c_void, argsz: usize) -> c_int {
-        let mut bound = self.space.lock();
-        let now = self.device.space();
-        self.tracker.set_space(now);
+        let raw = self.tracker.as_raw();
         // SAFETY: The tracker is registered; by the safety requirements.
-        let ret =
-            unsafe { bindings::iommufd_dirty_vfio_bind(self.tracker.as_raw(), flags, arg, argsz) };
-        if ret == 0 && flags & bindings::IOMMUFD_DIRTY_VFIO_PROBE == 0 {
-            *bound = now;
-        } else {
-            self.tracker.set_space(*bound);
+        let bind = || unsafe { bindings::iommufd_dirty_vfio_bind(raw, flags, arg, argsz) };
+        if flags & bindings::IOMMUFD_DIRTY_VFIO_PROBE != 0 {
+            return bind();
         }
-        ret
+        from_result(|| {
+            self.space.bind(|space| {
+                self.tracker.set_space(space);
+                to_result(bind())
+            })?;
+            Ok(0)
+        })
     }
 }
 
@@ -130,14 +134,9 @@ unsafe extern "C" fn iommufd_dirty_vfio_rs_create(
     let made = || {
         // SAFETY: By the safety requirements; it is put into what is made, or dropped here.
         let device = unsafe { Device::new(device) }?;
-        let tracker = crate::create(&device)?;
-        let space = new_mutex!(device.space(), "iommufd_dirty_vfio::Made::space");
-        let made = Made {
-            tracker,
-            device,
-            space: KBox::pin_init(space, GFP_KERNEL_ACCOUNT)?,
-        };
-        Ok(KBox::new(made, GFP_KERNEL_ACCOUNT)?)
+        let space = Space::new(&device)?;
+        let tracker = crate::create(&device, &space)?;
+        Ok(KBox::new(Made { tracker, space }, GFP_KERNEL_ACCOUNT)?)
     };
     match made() {
         Ok(made) => made.into_foreign(),

@@ -14,9 +14,13 @@
 
 use abi::{
     device::Device,
+    space::Space,
     Registered, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 mod abi;
 pub mod blocks;
@@ -61,13 +65,13 @@ impl kernel::Module for IommufdDirtyVfio {
     }
 }
 
-/// The tracker of a device. `ENOTTY` if there is nothing to make one of.
-fn create(device: &Device) -> Result<KBox<dyn Registered>> {
+/// The tracker of a device, which is in `space`. `ENOTTY` if there is nothing to make one of.
+fn create(device: &Device, space: &Arc<Space>) -> Result<KBox<dyn Registered>> {
     if device.has_log() {
-        return log::register(device);
+        return log::register(device, space);
     }
     if device.is_emulated() {
-        return software::register(device);
+        return software::register(device, space);
     }
     Err(ENOTTY)
 }

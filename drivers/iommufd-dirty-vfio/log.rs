@@ -35,6 +35,7 @@ use crate::{
             Sink,
             Started, //
         },
+        space::Space,
         Registered, //
     },
     blocks::blocks, //
@@ -44,7 +45,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     str::CString,
-    sync::Mutex, //
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
 };
 
 /// Any power of two from 4 KiB on, as far as the core takes it: which ones a driver can do only its
@@ -52,7 +56,7 @@ use kernel::{
 const PGSIZES: u64 = (1 << 60) - 4096;
 
 /// Makes a tracker of the log that the device's driver has.
-pub(crate) fn register(device: &Device) -> Result<KBox<dyn Registered>> {
+pub(crate) fn register(device: &Device, space: &Arc<Space>) -> Result<KBox<dyn Registered>> {
     let what = Description {
         name: CString::try_from(device.name())?,
         kind: Kind::Device,
@@ -61,10 +65,14 @@ pub(crate) fn register(device: &Device) -> Result<KBox<dyn Registered>> {
         max_ranges: MAX_RANGES,
         min_span: 0,
         max_span: 0,
-        space: device.space(),
+        // What the driver logged does not go with a mapping.
+        unmap_drops: false,
+        // Known when it is bound.
+        space: 0,
     };
     let log = Log {
         device: device.clone(),
+        space: space.clone(),
         session: KBox::pin_init(
             new_mutex!(None, "iommufd_dirty_vfio::Log::session"),
             GFP_KERNEL_ACCOUNT,
@@ -76,6 +84,7 @@ pub(crate) fn register(device: &Device) -> Result<KBox<dyn Registered>> {
 
 struct Log {
     device: Device,
+    space: Arc<Space>,
     /// `None` while not tracking. Never waited for: the core calls one op at a time.
     session: Pin<KBox<Mutex<Option<Session>>>>,
 }
@@ -86,6 +95,8 @@ struct Session {
     page_size: u64,
     /// Ascending.
     ranges: KVec<LogRange>,
+    /// The I/O address space that their addresses are of.
+    space: u64,
 }
 
 #[vtable]
@@ -99,6 +110,7 @@ impl Operations for Log {
     }
 
     fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result<Started> {
+        let space = self.space.starts_in()?;
         let mut list = KVec::with_capacity(ranges.len(), GFP_KERNEL_ACCOUNT)?;
         for range in ranges {
             let range = LogRange {
@@ -116,6 +128,7 @@ impl Operations for Log {
         *self.session.lock() = Some(Session {
             page_size,
             ranges: list,
+            space,
         });
         Ok(Started::Tracking)
     }
@@ -135,6 +148,8 @@ impl Operations for Log {
     ) -> Result<Coverage> {
         let session = self.session.lock();
         let session = session.as_ref().ok_or(ENODATA)?;
+        // Before the driver is asked, which clears what it tells.
+        self.space.is_still(session.space)?;
         for range in session.ranges.iter() {
             let Some((from, bytes)) =
                 blocks(range.iova, range.length, session.page_size, iova, length)

@@ -14,7 +14,6 @@
 
 use crate::{
     abi::{
-        bindings::iommufd_dirty_tracker,
         device::Device,
         memcg::Memcg,
         provider::{
@@ -28,6 +27,7 @@ use crate::{
             Started, //
         },
         slot,
+        space::Space,
         told::{
             Telling,
             Told, //
@@ -69,8 +69,7 @@ const SHIFT: u32 = 12;
 #[pin_data]
 struct Software {
     device: Device,
-    /// The I/O address space that it was in when it was last bound; 0 is none.
-    space: Atomic<usize>,
+    space: Arc<Space>,
     bytes: Arc<Told>,
     #[pin]
     session: Mutex<Option<Pin<KBox<Watch<Session>>>>>,
@@ -79,6 +78,8 @@ struct Software {
 /// From start to stop.
 #[pin_data]
 struct Session {
+    /// The I/O address space whose pages these are.
+    space: u64,
     tree: Tree,
     memory: Memory,
     /// What is written elsewhere is dropped.
@@ -95,21 +96,14 @@ struct Memory {
     bytes: Arc<Told>,
 }
 
-/// What VFIO keeps for the device.
-struct Tracker {
-    registered: Telling<Ops>,
-    software: Arc<Software>,
-}
-
 /// The tracker of `device`, which is emulated.
-pub(crate) fn register(device: &Device) -> Result<KBox<dyn Registered>> {
-    let space = device.space();
+pub(crate) fn register(device: &Device, space: &Arc<Space>) -> Result<KBox<dyn Registered>> {
     let bytes = Told::new()?;
     let told = bytes.clone();
     let software = Arc::pin_init(
         pin_init!(Software {
             device: device.clone(),
-            space: Atomic::new(space),
+            space: space.clone(),
             bytes,
             session <- new_mutex!(None, "iommufd_dirty_vfio::Software::session"),
         }),
@@ -123,25 +117,13 @@ pub(crate) fn register(device: &Device) -> Result<KBox<dyn Registered>> {
         max_ranges: 0,
         min_span: 0,
         max_span: 0,
-        space,
+        // What is unmapped while it is pinned is unpinned before, and marked.
+        unmap_drops: false,
+        // Known when it is bound.
+        space: 0,
     };
-    let registered = Telling::register(what, Ops(software.clone()), told)?;
-    let tracker = Tracker {
-        registered,
-        software,
-    };
-    Ok(KBox::new(tracker, GFP_KERNEL_ACCOUNT)?)
-}
-
-impl Registered for Tracker {
-    fn as_raw(&self) -> *mut iommufd_dirty_tracker {
-        self.registered.registration().as_raw()
-    }
-
-    fn set_space(&self, space: usize) {
-        self.software.space.store(space, Relaxed);
-        self.registered.registration().set_space(space);
-    }
+    let registered = Telling::register(what, Ops(software), told)?;
+    Ok(KBox::new(registered, GFP_KERNEL_ACCOUNT)?)
 }
 
 /// The first and the last page that has a byte of the `length` bytes from `iova` on, which are not
@@ -155,17 +137,19 @@ impl Software {
     fn read(&self, iova: u64, length: u64, then: Then, sink: &mut Sink<'_>) -> Result<Coverage> {
         let session = self.session.lock();
         let session = session.as_ref().ok_or(ENODATA)?.told();
-        // It may have been detached, and all that it had pinned is marked. In another space the
-        // same addresses are another memory.
-        if ![0, self.space.load(Relaxed)].contains(&self.device.space()) {
-            return Err(EXDEV);
-        }
+        // If it was detached all that it had pinned is marked.
+        self.space.is_still(session.space)?;
         // First: see above.
         self.device.for_pinned(iova, length, sink)?;
         let (first, last) = pages(iova, length);
-        session.tree.read(first, last, then, |first, last| {
-            let pages = last.saturating_sub(first).saturating_add(1);
-            sink.record(first << SHIFT, pages.saturating_mul(1 << SHIFT));
+        session.tree.read(first, last, then, |run| {
+            let pages = run.last.saturating_sub(run.first).saturating_add(1);
+            let (iova, length) = (run.first << SHIFT, pages.saturating_mul(1 << SHIFT));
+            if run.sure {
+                sink.record(iova, length);
+            } else {
+                sink.record_unsure(iova, length);
+            }
         });
         Ok(Coverage::Whole)
     }
@@ -185,10 +169,7 @@ impl Operations for Ops {
     /// `EOPNOTSUPP`, `EBUSY`, `ENOMEM`.
     fn start(&self, _granule: u64, ranges: &[DirtyRange]) -> Result<Started> {
         let mut session = self.0.session.lock();
-        let space = self.0.device.space();
-        if space == 0 || space != self.0.space.load(Relaxed) {
-            return Err(EXDEV);
-        }
+        let space = self.0.space.starts_in()?;
         let tracked = Tracked::new(ranges.iter().map(|r| pages(r.iova, r.length)))?;
         let memory = Memory {
             memcg: Memcg::current(),
@@ -197,6 +178,7 @@ impl Operations for Ops {
             bytes: self.0.bytes.clone(),
         };
         let told = pin_init!(Session {
+            space,
             tree: Tree::new(),
             memory,
             tracked <- new_spinlock!(tracked, "iommufd_dirty_vfio::Session::tracked"),
@@ -267,23 +249,11 @@ impl Session {
                 let stays = self.tracked.lock().first_in(from, last);
                 let end = stays.map_or(Some(last), |stays| stays.0.checked_sub(1));
                 if let Some(end) = end.filter(|end| from <= *end) {
-                    self.drop_pages(from, end);
+                    self.tree.forget(from, end);
                 }
                 next = stays.and_then(|stays| stays.1.checked_add(1));
             }
         }
-    }
-
-    fn drop_pages(&self, first: u64, last: u64) {
-        self.tree.read(first, last, Then::Clear, |from, to| {
-            // For want of memory more may be dirty than was asked for, and that stays so.
-            if let Some(below) = first.checked_sub(1) {
-                self.mark(from, to.min(below));
-            }
-            if let Some(above) = last.checked_add(1) {
-                self.mark(from.max(above), to);
-            }
-        });
     }
 }
 

@@ -19,7 +19,8 @@
 //! # When memory ends
 //!
 //! What cannot be allocated is remembered in the node above as one bit, *whole*: all of that child
-//! is dirty. It is reported once, like any other mark.
+//! is dirty. It is reported once, like any other mark, and is told apart: nobody knows which of its
+//! pages were marked.
 
 use crate::cells::{
     Box,
@@ -46,6 +47,30 @@ pub enum Then {
     Clear,
     /// Leaves it dirty.
     Keep,
+    /// Makes it clean because it is not tracked any more. What is whole and reaches beyond the pages
+    /// that are read stays, for those that are tracked still.
+    Forget,
+}
+
+/// Pages that were found dirty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The first page.
+    pub first: u64,
+    /// The last page.
+    pub last: u64,
+    /// Each of them was marked. If not, some were, and there was no memory to tell which.
+    pub sure: bool,
+}
+
+impl Run {
+    fn sure(first: u64, last: u64) -> Self {
+        Self {
+            first,
+            last,
+            sure: true,
+        }
+    }
 }
 
 /// A level of the tree. `first` and `last` are numbers of pages that all lie in one node of it.
@@ -59,7 +84,7 @@ trait Level: Sized + Send + Sync {
     fn mark(&self, first: u64, last: u64, room: &impl Room);
 
     /// Calls `found` for the dirty ones of the pages `first..=last`. Is anything left that is dirty?
-    fn read(&self, first: u64, last: u64, then: Then, found: &mut impl FnMut(u64, u64)) -> bool;
+    fn read(&self, first: u64, last: u64, then: Then, found: &mut impl FnMut(Run)) -> bool;
 }
 
 /// Bit `n % 64`.
@@ -112,14 +137,14 @@ impl Level for Leaf {
         }
     }
 
-    fn read(&self, first: u64, last: u64, then: Then, found: &mut impl FnMut(u64, u64)) -> bool {
+    fn read(&self, first: u64, last: u64, then: Then, found: &mut impl FnMut(Run)) -> bool {
         for n in first >> FANOUT_BITS..=last >> FANOUT_BITS {
             let (first, last) = clip(n, FANOUT_BITS, first, last);
             let wanted = bits(first, last);
             let mut dirty = match of(&self.words, n) {
                 Some(word) if word.get() & wanted == 0 => 0,
-                Some(word) if then == Then::Clear => word.take(wanted),
-                Some(word) => word.get() & wanted,
+                Some(word) if then == Then::Keep => word.get() & wanted,
+                Some(word) => word.take(wanted),
                 None => 0,
             };
             while dirty != 0 {
@@ -127,7 +152,7 @@ impl Level for Leaf {
                 let end = at.saturating_add((dirty >> at).trailing_ones());
                 let page = |bit: u32| n << FANOUT_BITS | u64::from(bit);
                 let (first, last) = (page(at), page(end.saturating_sub(1)));
-                found(first, last);
+                found(Run::sure(first, last));
                 dirty &= !bits(first, last);
             }
         }
@@ -190,28 +215,39 @@ impl<C: Level> Level for Node<C> {
         }
     }
 
-    fn read(&self, first: u64, last: u64, then: Then, found: &mut impl FnMut(u64, u64)) -> bool {
+    fn read(&self, first: u64, last: u64, then: Then, found: &mut impl FnMut(Run)) -> bool {
         let low = first >> C::PAGES_BITS;
         let mut dirty = self.dirty.get() & bits(low, last >> C::PAGES_BITS);
         while dirty != 0 {
             let n = low & !(FANOUT as u64 - 1) | u64::from(dirty.trailing_zeros());
             dirty &= !bit(n);
-            let whole = match then {
-                Then::Clear => {
-                    // Before looking below.
-                    self.dirty.take(bit(n));
-                    self.whole.take(bit(n))
-                }
-                Then::Keep => self.whole.get() & bit(n),
+            if then != Then::Keep {
+                // Before looking below.
+                self.dirty.take(bit(n));
+            }
+            let all = span(n, C::PAGES_BITS);
+            let (first, last) = clip(n, C::PAGES_BITS, first, last);
+            let stays = match then {
+                Then::Clear => false,
+                Then::Keep => true,
+                Then::Forget => (first, last) != all,
+            };
+            let whole = if stays {
+                self.whole.get() & bit(n)
+            } else {
+                self.whole.take(bit(n))
             };
             if whole != 0 {
-                let (low, high) = span(n, C::PAGES_BITS);
-                found(low, high);
+                found(Run {
+                    first: all.0,
+                    last: all.1,
+                    sure: false,
+                });
             }
-            let (first, last) = clip(n, C::PAGES_BITS, first, last);
             let child = of(&self.children, n).and_then(Slot::get);
-            let left = child.is_some_and(|child| child.read(first, last, then, found));
-            if left && then == Then::Clear {
+            let mut left = child.is_some_and(|child| child.read(first, last, then, found));
+            left |= stays && whole != 0;
+            if left && then != Then::Keep {
                 self.dirty.set(bit(n));
             }
         }
@@ -246,26 +282,33 @@ impl Tree {
         }
     }
 
-    /// Calls `found` with the first and the last page of each run of dirty pages among `first..=last`,
-    /// ascending. Of what is dirty for want of memory a run is told whole, also beyond these pages,
-    /// and may be told twice. One read at a time.
-    pub fn read(&self, first: u64, last: u64, then: Then, mut found: impl FnMut(u64, u64)) {
+    /// Calls `found` with each run of dirty pages among `first..=last`, ascending. Of what is dirty for
+    /// want of memory a run is told whole, also beyond these pages, and pages of it may be told twice.
+    /// One read at a time.
+    pub fn read(&self, first: u64, last: u64, then: Then, mut found: impl FnMut(Run)) {
         let last = last.min(LAST_PAGE);
-        let mut run: Option<(u64, u64)> = None;
+        let mut run: Option<Run> = None;
         if first > last {
             return;
         }
         self.root
-            .read(first, last, then, &mut |first, last| match run {
-                Some((start, end)) if end.saturating_add(1) == first => run = Some((start, last)),
+            .read(first, last, then, &mut |next| match &mut run {
+                Some(run) if run.last.saturating_add(1) == next.first && run.sure == next.sure => {
+                    run.last = next.last;
+                }
                 _ => {
-                    if let Some((start, end)) = run.replace((first, last)) {
-                        found(start, end);
+                    if let Some(run) = run.replace(next) {
+                        found(run);
                     }
                 }
             });
-        if let Some((start, end)) = run {
-            found(start, end);
+        if let Some(run) = run {
+            found(run);
         }
+    }
+
+    /// Makes the pages `first..=last` clean, which are not tracked any more.
+    pub fn forget(&self, first: u64, last: u64) {
+        self.read(first, last, Then::Forget, |_| ());
     }
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod chardev;
 mod exports;
+pub(crate) mod gfp;
 #[cfg(iommufd_dirty_hwpt)]
 pub(crate) mod hwpt;
 pub(crate) mod lane;
@@ -19,6 +20,12 @@ pub(crate) mod uapi;
 
 #[cfg(iommufd_dirty_hwpt)]
 pub(crate) use exports::tracker_of;
+
+/// Was the current task sent a signal that ends it?
+pub(crate) fn killed() -> bool {
+    // SAFETY: May be called from any task.
+    unsafe { bindings::iommufd_dirty_killed() }
+}
 
 #[cfg(iommufd_dirty_hwpt)]
 #[allow(unreachable_pub)]
@@ -40,8 +47,11 @@ pub(crate) mod provider;
 )]
 pub(crate) mod bindings {
     use kernel::bindings::{
+        file,
+        file_operations,
         mem_cgroup,
-        module, //
+        module,
+        workqueue_struct, //
     };
     use pin_init::MaybeZeroable;
     include!(env!("IOMMUFD_DIRTY_BINDINGS"));

@@ -10,55 +10,24 @@
 
 use crate::{
     abi::memcg::Memcg,
-    member::{
-        Member,
-        Policy, //
+    member::Source,
+    state::{
+        Bind,
+        State, //
     },
-    state::State,
-    tracker::Tracker, //
+    tracker::Tracker,
+    waker::Waker, //
 };
 use kernel::{
     new_condvar,
     new_mutex,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        poll::PollCondVar,
         Arc,
         CondVar,
         Mutex, //
     }, //
 };
-
-static CONTEXTS: Atomic<u32> = Atomic::new(0);
-
-/// Tells whoever polls a context that a tracker is lost.
-#[pin_data]
-pub(crate) struct Waker {
-    context: u32,
-    lost: Atomic<bool>,
-    #[pin]
-    wait: PollCondVar,
-}
-
-impl Waker {
-    pub(crate) fn context(&self) -> u32 {
-        self.context
-    }
-
-    /// From any context.
-    pub(crate) fn wake(&self) {
-        self.lost.store(true, Relaxed);
-        self.wait.notify_all();
-    }
-
-    pub(crate) fn reset(&self) {
-        self.lost.store(false, Relaxed);
-    }
-}
 
 #[pin_data]
 pub(crate) struct Context {
@@ -74,17 +43,7 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new() -> Result<Arc<Self>> {
         let memcg = Arc::new(Memcg::current(), GFP_KERNEL)?;
-        let waker = Arc::pin_init(
-            pin_init!(Waker {
-                context: CONTEXTS.fetch_add(1, Relaxed).wrapping_add(1),
-                lost: Atomic::new(false),
-                wait <- PollCondVar::new(
-                    c"iommufd_dirty::Waker::wait",
-                    kernel::static_lock_class!()
-                ),
-            }),
-            kernel::alloc::flags::GFP_KERNEL_ACCOUNT,
-        )?;
+        let waker = Waker::new()?;
         let state = State::new(waker.clone(), memcg.clone())?;
         Arc::pin_init(
             pin_init!(Self {
@@ -97,13 +56,8 @@ impl Context {
         )
     }
 
-    pub(crate) fn poll_wait(&self) -> &PollCondVar {
-        &self.waker.wait
-    }
-
-    /// Was a tracker lost since START?
-    pub(crate) fn has_lost(&self) -> bool {
-        self.waker.lost.load(Relaxed)
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
     }
 
     /// Calls `f` with the state, when no other system call has it, and with memory charged to
@@ -126,9 +80,23 @@ impl Context {
             let _charge = self.memcg.charge();
             f(&mut state)
         };
+        self.put_back(state);
+        result
+    }
+
+    /// Calls `f` with the state; with `None` if a system call has it.
+    pub(crate) fn peek<R>(&self, f: impl FnOnce(Option<&State>) -> R) -> R {
+        let state = self.state.lock().take();
+        let result = f(state.as_deref());
+        if let Some(state) = state {
+            self.put_back(state);
+        }
+        result
+    }
+
+    fn put_back(&self, state: KBox<State>) {
         *self.state.lock() = Some(state);
         self.free.notify_one();
-        result
     }
 
     /// The file is closed: no system call is under way or can begin. Stops and unbinds all.
@@ -139,7 +107,13 @@ impl Context {
 }
 
 /// Puts a tracker into a context: `iommufd_dirty_bind()`. Returns its id there.
-pub(crate) fn bind(context: &Context, tracker: Arc<Tracker>, policy: u32) -> Result<u32> {
-    let policy = Policy::from_uapi(policy)?;
-    context.with(|state| state.bind(|id, waker| Member::of_tracker(id, waker, tracker, policy)))
+pub(crate) fn bind(
+    context: &Context,
+    tracker: Arc<Tracker>,
+    flags: u32,
+    policy: u32,
+    cookie: u64,
+) -> Result<u32> {
+    let how = Bind::new(flags, policy, cookie)?;
+    context.with(|state| state.bind(how, |binding| Source::of_tracker(binding, tracker)))
 }

@@ -8,6 +8,7 @@ use crate::{
         registry, //
     },
     context::Context,
+    state::State,
     tracker::Tracker, //
 };
 use kernel::{
@@ -41,31 +42,42 @@ fn name(tracker: &Tracker) -> &str {
     core::str::from_utf8(bytes).unwrap_or("?")
 }
 
-/// `/proc/PID/fdinfo/FD` of a context. Nothing if a signal comes while another system call has the
-/// context.
+/// `/proc/PID/fdinfo/FD` of a context. Does not wait for a system call that has the context: `busy`
+/// is all that is printed then.
 pub(crate) fn fdinfo(context: &Context, m: &SeqFile) {
-    let _ = context.with(|state| {
-        seq_print!(m, "iommufd-dirty-context:\t{}\n", state.waker.context());
-        seq_print!(m, "started:\t{}\n", u32::from(state.started));
-        seq_print!(m, "ranges:\t{}\n", state.tracked.as_slice().len());
-        seq_print!(m, "tracked-bytes:\t{}\n", state.tracked.span());
-        let started = state.started;
-        for member in state.members.iter() {
-            let tracker = member.tracker();
-            seq_print!(
-                m,
-                "tracker:\tid={} kind={} name={} state={} policy={} granule={} residual={}\n",
-                member.id,
-                tracker.map_or("untracked", |t| kind_name(t.what.kind)),
-                tracker.map_or("-", |t| name(t)),
-                state_name(member.state(started)),
-                member.policy as u32,
-                member.granule,
-                member.residual.dirty_bytes(),
-            );
+    seq_print!(m, "iommufd-dirty-context:\t{}\n", context.waker().context());
+    context.peek(|state| {
+        seq_print!(m, "busy:\t{}\n", u32::from(state.is_none()));
+        if let Some(state) = state {
+            members(state, m);
         }
-        Ok(())
     });
+}
+
+fn members(state: &State, m: &SeqFile) {
+    let started = state.session.is_some();
+    seq_print!(m, "started:\t{}\n", u32::from(started));
+    seq_print!(m, "ranges:\t{}\n", state.tracked.as_slice().len());
+    seq_print!(m, "tracked-bytes:\t{}\n", state.tracked.span());
+    for member in state.members.iter() {
+        let tracker = member.tracker();
+        let held = member.undelivered();
+        let residual = held
+            .iter()
+            .fold(0u64, |sum, e| sum.saturating_add(e.dirty_bytes()));
+        seq_print!(
+            m,
+            "tracker:\tid={} cookie={:x} kind={} name={} state={} policy={} granule={} residual={}\n",
+            member.id(),
+            member.who.cookie,
+            tracker.map_or("untracked", |t| kind_name(t.what.kind)),
+            tracker.map_or("-", |t| name(t)),
+            state_name(member.state(started)),
+            member.policy as u32,
+            member.granule,
+            residual,
+        );
+    }
 }
 
 /// `iommufd-dirty/trackers` in debugfs: every registered tracker, a line each.

@@ -11,38 +11,38 @@ use crate::{
         bindings::*,
         uapi::{
             self,
-            put,
+            Array,
             DirtyRange, //
         }, //
     },
     logic::{
         extents::Extents,
-        granule::MIN_PAGE_SIZE,
         range::Range,
         window::{
             Grow,
             PageCounter, //
         }, //
     },
-    read::{
-        done,
+    pass::{
         interrupted,
-        read_element,
-        skip, //
+        Resume,
+        Which, //
+    },
+    read::{
+        Element,
+        HasCursor, //
     },
     sink::Target,
-    state::{
-        Found,
-        State, //
-    }, //
+    state::State, //
 };
 use kernel::prelude::*;
 
-/// Bytes of memory of a residual that one extent may take, at worst: its blocks may be half full.
-const BYTES_PER_EXTENT: u64 = 2 * core::mem::size_of::<Range>() as u64;
+/// The first chunk of a call is so long that a residual can hold it however scattered the dirty pages
+/// are; while chunks turn out to have few of them the next ones are longer by this factor.
+const GROWTH: u64 = 4;
 
-/// The longest chunk, also with a residual that may hold all the memory there is.
-const MAX_CHUNK: u64 = 1 << 40;
+/// Extents are few if they take one in so many bytes of what a residual may hold.
+const FEW: u64 = 64;
 
 /// What became of an extent that was to be delivered.
 enum Delivered {
@@ -54,35 +54,51 @@ enum Delivered {
 impl State {
     /// READ with EXTENTS or COUNT_ONLY.
     pub(crate) fn read_extents(&mut self, cmd: &mut uapi::Read) -> Result {
-        while cmd.next_range < cmd.nr_ranges {
-            let range = read_element(cmd.ranges_uptr, cmd.next_range, cmd.page_size)?.range;
-            while let Some(left) = skip(range, cmd.next_offset) {
-                // What is not tracked may be large, and there is nothing in it.
-                let next = self.tracked.within(left).next();
-                let hole = next.map_or(u64::MAX, |part| part.first().saturating_sub(left.first()));
-                let Some(left) = skip(left, hole & cmd.page_size.wrapping_neg()) else {
-                    cmd.out_status |= IOMMUFD_DIRTY_STATUS_HOLE;
-                    break;
-                };
-                if hole != 0 {
-                    cmd.out_status |= IOMMUFD_DIRTY_STATUS_HOLE;
-                }
-                let chunk = chunk(left, cmd.page_size);
-                if let Delivered::Full = self.read_chunk(cmd, range, chunk)? {
-                    cmd.out_status |= IOMMUFD_DIRTY_STATUS_MORE;
-                    return Ok(());
-                }
-                if chunk.last() == range.last() {
-                    break;
-                }
-                cmd.next_offset = done(range, chunk.last());
-                if interrupted() {
-                    return Err(EINTR);
-                }
+        let array = cmd.ranges()?;
+        let mut chunk_max = crate::scatter_max();
+        while !cmd.is_done() {
+            let at = cmd.cursor().element;
+            let range = Element::read(&array, at, cmd.page_size)?.range;
+            let left = cmd.left_of(at, range)?;
+            // What is not tracked may be large, and there is nothing in it but what was harvested.
+            let Some(first) = self.next_dirty(left, cmd.tracker_id) else {
+                cmd.out_status |= IOMMUFD_DIRTY_STATUS_HOLE;
+                cmd.done(at, range, range.last());
+                continue;
+            };
+            let offset = first.saturating_sub(range.first()) & cmd.page_size.wrapping_neg();
+            let begin = range.first().saturating_add(offset).max(left.first());
+            let chunk = chunk(begin, left.last(), chunk_max, cmd.page_size).ok_or(EINVAL)?;
+            if !self.tracked.covers(&left) {
+                cmd.out_status |= IOMMUFD_DIRTY_STATUS_HOLE;
             }
-            cmd.next_element()?;
+            let few = crate::residual_max() / FEW / core::mem::size_of::<Range>() as u64;
+            let before = self.recorded();
+            if let Delivered::Full = self.read_chunk(cmd, at, range, chunk)? {
+                cmd.out_status |= IOMMUFD_DIRTY_STATUS_MORE;
+                return Ok(());
+            }
+            let found = self.recorded().saturating_sub(before);
+            chunk_max = if found > few {
+                crate::scatter_max()
+            } else {
+                chunk_max.saturating_mul(GROWTH)
+            };
+            cmd.done(at, range, chunk.last());
+            if !cmd.is_done() && interrupted() {
+                return Err(EINTR);
+            }
         }
         Ok(())
+    }
+
+    /// The first address in `range` that is tracked, or dirty though it is not.
+    fn next_dirty(&self, range: Range, only: u32) -> Option<u64> {
+        let tracked = self.tracked.within(range).next();
+        let held = self.holding(range, only).filter_map(|e| e.first_in(range));
+        Iterator::chain(tracked.into_iter(), held)
+            .map(Range::first)
+            .min()
     }
 
     /// How many extents there are could not be told: all is dirty again, as they are and more.
@@ -90,42 +106,75 @@ impl State {
         if cmd.out_nr_extents == 0 || cmd.keeps() {
             return;
         }
-        let only = self.members.iter_mut().find(|m| m.id == cmd.tracker_id);
-        let residual = only.map_or(&mut self.residual, |m| &mut m.residual);
+        let only = self.members.iter_mut().find(|m| m.id() == cmd.tracker_id);
+        let residual = only.map_or(&mut self.kept, |m| &mut m.residual);
         for range in self.tracked.as_slice() {
-            residual.insert(*range);
+            residual.insert_unsure(*range);
         }
     }
 
     fn read_chunk(
         &mut self,
         cmd: &mut uapi::Read,
+        at: u32,
         range: Range,
         chunk: Range,
     ) -> Result<Delivered> {
-        let mut found = Found::default();
-        let how = cmd.how(if cmd.keeps() {
-            Target::Scratch
+        let which = Which::merged(cmd.tracker_id);
+        let target = if cmd.keeps() {
+            Target::Scratch(chunk)
         } else {
-            Target::Residual
-        });
-        self.for_parts(chunk, |state, part| state.pass(part, how, &mut found));
-        if !self.tracked.covers(&chunk) {
-            found.status |= IOMMUFD_DIRTY_STATUS_HOLE;
-        }
+            Target::Residual(chunk)
+        };
+        let cursor = cmd.cursor();
+        // A longer call may have gone on elsewhere.
+        let resume = Resume {
+            address: chunk.first(),
+            tracker: cursor.tracker,
+        };
+        let found = self.pass(target, which, resume, cmd.keeps(), cmd.op_flags());
         // What was found before an error is in the residuals.
+        let whole = match found.interrupted {
+            None => Some(chunk),
+            Some(place) => place
+                .address
+                .checked_sub(1)
+                .and_then(|last| Range::inclusive(chunk.first(), last)),
+        };
         let mut told = None;
-        let delivered = cmd
-            .add(&found)
-            .and_then(|()| self.tell_chunk(cmd, range, chunk, &mut told));
+        let delivered = cmd.add(&found).and_then(|()| match whole {
+            Some(whole) => self.tell_chunk(cmd, range, whole, &mut told),
+            None => Ok(Delivered::Yes),
+        });
+        if let Some(told) = told {
+            self.count_told(told, which);
+            // At once: to remove an extent moves those behind it.
+            if !cmd.keeps() {
+                self.forget(told, which);
+            }
+        }
         for m in self.members.iter_mut() {
             m.scratch.clear();
         }
-        // At once: to remove an extent moves those behind it.
-        if let Some(told) = told.filter(|_| !cmd.keeps()) {
-            self.forget(told, how.only);
+        let delivered = delivered?;
+        match (found.interrupted, &delivered) {
+            (Some(place), Delivered::Yes) => {
+                cmd.go_on(at, range, place.address, place.tracker);
+                Err(EINTR)
+            }
+            _ => Ok(delivered),
         }
-        delivered
+    }
+
+    /// Each tracker is told how much of what was reported in `told` was its own.
+    fn count_told(&mut self, told: Range, which: Which) {
+        for m in self.members.iter_mut().filter(|m| which.has(m)) {
+            for held in [&m.residual, &m.harvested, &m.scratch] {
+                held.for_each_in(told, |dirty| {
+                    m.told.bytes = m.told.bytes.saturating_add(dirty.length());
+                });
+            }
+        }
     }
 
     /// Tells what is dirty in `chunk`, see [`tell_all`].
@@ -150,6 +199,7 @@ impl State {
             let mut pages = PageCounter::new(range, cmd.page_size).ok_or(EINVAL)?;
             dirty.for_each_in(chunk, |dirty| pages.push(dirty));
             cmd.out_dirty = cmd.out_dirty.saturating_add(pages.total());
+            *told = Some(chunk);
             return Ok(Delivered::Yes);
         }
         tell_all(cmd, range, chunk, dirty, told)
@@ -157,12 +207,13 @@ impl State {
 
     /// Where something is dirty in `chunk`: taken, peeked at, or left by who is no member any more.
     fn holding(&self, chunk: Range, only: u32) -> impl Iterator<Item = &Extents> {
+        let which = Which::merged(only);
         let members = self
             .members
             .iter()
-            .filter(move |m| only == 0 || only == m.id)
-            .flat_map(|m| [&m.residual, &m.scratch]);
-        let left = (only == 0).then_some(&self.residual);
+            .filter(move |m| which.has(m))
+            .flat_map(|m| [&m.residual, &m.harvested, &m.scratch]);
+        let left = (only == 0).then_some(&self.kept);
         // By its full name: `pin_init` has a `chain()`, too.
         Iterator::chain(members, left).filter(move |extents| extents.first_in(chunk).is_some())
     }
@@ -177,14 +228,13 @@ impl State {
     }
 
     /// All of `told` was delivered.
-    fn forget(&mut self, told: Range, only: u32) {
-        for m in self.members.iter_mut() {
-            if only == 0 || only == m.id {
-                m.residual.remove(told);
-            }
+    pub(crate) fn forget(&mut self, told: Range, which: Which) {
+        for m in self.members.iter_mut().filter(|m| which.has(m)) {
+            m.residual.remove(told);
+            m.harvested.remove(told);
         }
-        if only == 0 {
-            self.residual.remove(told);
+        if which == Which::All {
+            self.kept.remove(told);
         }
     }
 }
@@ -226,6 +276,7 @@ fn tell(
 ) -> Result<Delivered> {
     // To go on here: extents begin with a page of the request.
     cmd.next_offset = extent.first().saturating_sub(range.first());
+    cmd.next_tracker = 0;
     if cmd.out_nr_extents == cmd.nr_extents {
         return Ok(Delivered::Full);
     }
@@ -233,21 +284,24 @@ fn tell(
         iova: extent.first(),
         length: extent.length(),
     };
-    put(cmd.extents_uptr, cmd.out_nr_extents, &raw)?;
+    let array: Array<DirtyRange> = Array::new(cmd.extents_uptr, cmd.nr_extents, cmd.extent_len)?;
+    array.put(cmd.out_nr_extents, &raw)?;
     cmd.out_nr_extents = cmd.out_nr_extents.saturating_add(1);
     let pages = extent.length().div_ceil(cmd.page_size.max(1));
     cmd.out_dirty = cmd.out_dirty.saturating_add(pages);
-    cmd.next_offset = done(range, extent.last());
+    cmd.next_offset = extent
+        .last()
+        .saturating_sub(range.first())
+        .saturating_add(1);
     *told = Some(told.map_or(extent, |told| told.hull(extent)));
     Ok(Delivered::Yes)
 }
 
-/// The first piece of `left` whose dirt a residual can hold however scattered it is; whole pages.
-fn chunk(left: Range, page_size: u64) -> Range {
-    // Every other granule dirty is the worst.
-    let bytes = (crate::residual_max() / BYTES_PER_EXTENT).saturating_mul(2 * MIN_PAGE_SIZE);
-    let bytes = bytes.min(MAX_CHUNK).max(page_size) & page_size.wrapping_neg();
-    let last = bytes.saturating_sub(1).saturating_add(left.first());
-    let last = last.min(left.last());
-    Range::inclusive(left.first(), last).unwrap_or(left)
+/// The piece of at most `max` bytes, but at least a page, from `first` on; not beyond `last`.
+fn chunk(first: u64, last: u64, max: u64, page_size: u64) -> Option<Range> {
+    let bytes = max.max(page_size) & page_size.wrapping_neg();
+    Range::inclusive(
+        first,
+        first.saturating_add(bytes.saturating_sub(1)).min(last),
+    )
 }

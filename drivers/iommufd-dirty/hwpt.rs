@@ -41,6 +41,7 @@ pub(crate) fn register(fd: i32, id: u32) -> Result<Registered> {
         name: CString::try_from_fmt(fmt!("hwpt {id}"))?,
         kind: Kind::IommuDomain,
         waits: false,
+        unmap_drops: true,
         pgsizes: (1u64 << finest).max(MIN_PAGE_SIZE),
         max_ranges: 0,
         min_span: 0,

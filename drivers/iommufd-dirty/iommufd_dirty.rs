@@ -7,7 +7,7 @@
 //!
 //! - [`abi`]: everything that is unsafe: the device node, calls from and to trackers, pinned pages;
 //! - [`ioctl`] with [`start`], [`ranges`], [`read`], [`extents`], [`clear`]: the uAPI;
-//! - [`state`]: a context's members and the passes over them; [`member`]: one of them;
+//! - [`state`]: a context's members; [`member`]: one of them; [`pass`]: reading them;
 //! - [`sink`]: where a tracker's dirt goes;
 //! - [`hwpt`]: the tracker of an iommufd page table;
 //! - [`logic`]: what needs no kernel, and is tested on the host.
@@ -32,12 +32,14 @@ mod kunit;
 pub mod logic;
 pub mod mem;
 mod member;
+mod pass;
 mod ranges;
 mod read;
 mod sink;
 mod start;
 mod state;
 mod tracker;
+mod waker;
 
 module! {
     type: IommufdDirty,
@@ -60,6 +62,15 @@ fn residual_max() -> u64 {
     kib.clamp(64, 1 << 30) << 10
 }
 
+/// Bytes of memory of a residual that one extent may take, at worst: its blocks may be half full.
+const BYTES_PER_EXTENT: u64 = 2 * core::mem::size_of::<logic::range::Range>() as u64;
+
+/// Bytes of address space whose dirty pages a residual can hold however scattered they are: every
+/// other page is the worst.
+fn scatter_max() -> u64 {
+    (residual_max() / BYTES_PER_EXTENT).saturating_mul(2 * logic::granule::MIN_PAGE_SIZE)
+}
+
 /// An empty residual with the limit in force.
 fn new_residual() -> logic::extents::Extents {
     let mut residual = logic::extents::Extents::new();
@@ -75,6 +86,7 @@ struct IommufdDirty {
     #[pin]
     _trackers: debugfs::File<()>,
     _dir: debugfs::Dir,
+    _lanes: abi::lane::Workqueue,
 }
 
 impl kernel::InPlaceModule for IommufdDirty {
@@ -86,6 +98,7 @@ impl kernel::InPlaceModule for IommufdDirty {
         try_pin_init!(Self {
             _trackers <- dir.read_callback_file(c"trackers", (), &debug::trackers),
             _dir: dir.clone(),
+            _lanes: abi::lane::Workqueue::new()?,
             _node <- abi::chardev::Node::new(),
         })
     }

@@ -7,9 +7,8 @@
 use kernel::{
     alloc::{
         flags::{
-            GFP_KERNEL,
             GFP_KERNEL_ACCOUNT,
-            GFP_NOWAIT, //
+            __GFP_NOWARN, //
         },
         Flags,
         KVVec, //
@@ -33,10 +32,10 @@ impl From<NoMemory> for Error {
 /// A vector whose memory is charged to the memory cgroup in force (see [`crate::abi::memcg`]).
 pub type Vec<T> = KVVec<T>;
 
-/// Charged, and without reclaim: a residual that cannot grow over-reports, which is no reason to call
-/// the out-of-memory killer.
+/// Charged, with reclaim, but without the out-of-memory killer: a residual that cannot grow
+/// over-reports, which is no reason to kill somebody.
 fn flags() -> Flags {
-    GFP_NOWAIT | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL)
+    GFP_KERNEL_ACCOUNT | crate::abi::gfp::NORETRY | __GFP_NOWARN
 }
 
 /// What [`Vec`] offers beside what it shares with the standard library's.

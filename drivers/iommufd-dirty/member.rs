@@ -4,33 +4,24 @@
 
 use crate::{
     abi::{
-        bindings,
-        memcg::Memcg,
+        bindings::{
+            self,
+            IOMMUFD_DIRTY_CAP_PEEK,
+            IOMMUFD_DIRTY_CAP_WAITS, //
+        },
         trace,
         tracker::Owner, //
     },
-    context::Waker,
     logic::{
         extents::Extents,
-        range::Range,
         range_set::RangeSet, //
     },
-    sink::{
-        Sink,
-        Target, //
-    },
-    tracker::{
-        Binding,
-        Tracker, //
-    }, //
+    tracker::Tracker,
+    waker::Binding, //
 };
 use kernel::{
     prelude::*,
-    sync::Arc,
-    time::{
-        Instant,
-        Monotonic, //
-    }, //
+    sync::Arc, //
 };
 
 /// What userspace wants done about a tracker that cannot track.
@@ -52,7 +43,7 @@ impl Policy {
     }
 }
 
-/// What STATS tells of a tracker.
+/// What STATS reports of a tracker.
 #[derive(Default)]
 pub(crate) struct Stats {
     pub(crate) reads: u64,
@@ -78,7 +69,7 @@ impl Stats {
 }
 
 /// What a member is.
-enum Source {
+pub(crate) enum Source {
     /// A tracker of somebody else, whose module is held.
     Tracker {
         tracker: Arc<Tracker>,
@@ -94,6 +85,27 @@ enum Source {
 }
 
 impl Source {
+    /// Binds `tracker`. `EBUSY` if it is in a context; `ESHUTDOWN` if it is gone.
+    pub(crate) fn of_tracker(binding: Binding, tracker: Arc<Tracker>) -> Result<Self> {
+        let owner = tracker.provider.hold_owner()?;
+        tracker.bind(binding)?;
+        Ok(Self::Tracker {
+            tracker,
+            _owner: owner,
+        })
+    }
+
+    /// Binds the tracker of an HWPT that was just registered.
+    #[cfg(iommufd_dirty_hwpt)]
+    pub(crate) fn of_hwpt(binding: Binding, hwpt: crate::hwpt::Registered) -> Result<Self> {
+        let tracker = crate::abi::tracker_of(&hwpt);
+        tracker.bind(binding)?;
+        Ok(Self::Hwpt {
+            tracker,
+            _hwpt: hwpt,
+        })
+    }
+
     fn tracker(&self) -> Option<&Arc<Tracker>> {
         match self {
             Self::Tracker { tracker, .. } => Some(tracker),
@@ -104,11 +116,29 @@ impl Source {
     }
 }
 
+/// What one ioctl did with a member: `struct iommufd_dirty_read_result`.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Told {
+    /// Why its policy stands in for it.
+    pub(crate) error: Option<Error>,
+    /// The same, in the pass under way.
+    pub(crate) now: Option<Error>,
+    /// `IOMMUFD_DIRTY_STATUS_*`
+    pub(crate) status: u32,
+    pub(crate) bytes: u64,
+    /// Bits set that were not set before.
+    pub(crate) fresh: u64,
+    /// It was not read because of a signal.
+    pub(crate) interrupted: bool,
+    /// STRICT found a hole in it.
+    pub(crate) refused: bool,
+}
+
 pub(crate) struct Member {
-    pub(crate) id: u32,
+    pub(crate) who: trace::Who,
     source: Source,
     /// The I/O address space that it was in when it was bound; 0 cannot be told.
-    pub(crate) space: usize,
+    pub(crate) space: u64,
     pub(crate) policy: Policy,
     /// START was asked for, and this one could not.
     pub(crate) failed: Option<Error>,
@@ -116,105 +146,45 @@ pub(crate) struct Member {
     pub(crate) running: bool,
     /// Bytes per bit in force; 0 while not tracking.
     pub(crate) granule: u64,
-    /// Ranges in force after joining.
-    pub(crate) nr_ranges: u32,
+    /// What it was given to track, in whole granules; it may be more than the context tracks.
+    pub(crate) ranges: RangeSet,
     /// Bytes of memory that its owner said tracking takes.
     pub(crate) memory: u64,
     /// Taken out of the tracker and not yet delivered.
     pub(crate) residual: Extents,
+    /// Taken out before an unmap: delivered whatever is tracked.
+    pub(crate) harvested: Extents,
     /// Peeked at; valid within one system call.
     pub(crate) scratch: Extents,
+    /// Bytes that the tracker recorded and nobody knows to be written, in this session.
+    pub(crate) unsure: u64,
     pub(crate) stats: Stats,
-    /// Of the last pass: `true` if a part was not mapped.
-    pub(crate) outcome: Result<bool>,
-    /// Of the last pass: bits set that were not set before.
-    pub(crate) fresh: u64,
-}
-
-/// One go through the trackers of a context, over a part of the address space that the context
-/// tracks. The same for all trackers, which may be read side by side.
-pub(crate) struct Pass<'a> {
-    pub(crate) part: Range,
-    pub(crate) into: Target<'a>,
-    pub(crate) tracked: &'a RangeSet,
-    /// `IOMMUFD_DIRTY_OP_*`
-    pub(crate) flags: u32,
-    /// What is found stays dirty.
-    pub(crate) keep: bool,
-    /// The tracker to read; 0 is all.
-    pub(crate) only: u32,
-    pub(crate) context: u32,
-    pub(crate) memcg: &'a Memcg,
+    pub(crate) told: Told,
 }
 
 impl Member {
-    /// A member for `tracker`. `EBUSY` if that is in a context; `ESHUTDOWN` if it is gone.
-    pub(crate) fn of_tracker(
-        id: u32,
-        waker: &Arc<Waker>,
-        tracker: Arc<Tracker>,
-        policy: Policy,
-    ) -> Result<Self> {
-        let owner = tracker.provider.hold_owner()?;
-        tracker.bind(Binding {
-            waker: waker.clone(),
-            id,
-        })?;
-        Ok(Self::new(
-            id,
-            Source::Tracker {
-                tracker,
-                _owner: owner,
-            },
-            policy,
-        ))
-    }
-
-    /// A member for an HWPT that was just registered.
-    #[cfg(iommufd_dirty_hwpt)]
-    pub(crate) fn of_hwpt(
-        id: u32,
-        waker: &Arc<Waker>,
-        hwpt: crate::hwpt::Registered,
-        policy: Policy,
-    ) -> Result<Self> {
-        let tracker = crate::abi::tracker_of(&hwpt);
-        tracker.bind(Binding {
-            waker: waker.clone(),
-            id,
-        })?;
-        Ok(Self::new(
-            id,
-            Source::Hwpt {
-                tracker,
-                _hwpt: hwpt,
-            },
-            policy,
-        ))
-    }
-
-    /// A member that cannot track.
-    pub(crate) fn untracked(id: u32, policy: Policy) -> Self {
-        Self::new(id, Source::Untracked, policy)
-    }
-
-    fn new(id: u32, source: Source, policy: Policy) -> Self {
+    pub(crate) fn new(who: trace::Who, source: Source, policy: Policy) -> Self {
         Self {
-            id,
+            who,
             space: source.tracker().map_or(0, |t| t.provider.space()),
             source,
             policy,
             failed: None,
             running: false,
             granule: 0,
-            nr_ranges: 0,
+            ranges: RangeSet::new(),
             memory: 0,
             residual: crate::new_residual(),
+            harvested: crate::new_residual(),
             scratch: crate::new_residual(),
+            unsure: 0,
             stats: Stats::default(),
-            outcome: Ok(false),
-            fresh: 0,
+            told: Told::default(),
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.who.tracker
     }
 
     /// The tracker; `None` for an untracked member.
@@ -226,6 +196,20 @@ impl Member {
         self.tracker().is_some_and(|t| t.what.caps & cap != 0)
     }
 
+    /// A read of it waits for hardware.
+    pub(crate) fn waits(&self) -> bool {
+        self.has_cap(IOMMUFD_DIRTY_CAP_WAITS)
+    }
+
+    pub(crate) fn peeks(&self) -> bool {
+        self.has_cap(IOMMUFD_DIRTY_CAP_PEEK)
+    }
+
+    /// The error with which its owner reported a loss.
+    pub(crate) fn lost(&self) -> Option<Error> {
+        self.tracker().and_then(|tracker| tracker.lost())
+    }
+
     /// Why it cannot be read, although tracking is started.
     pub(crate) fn trouble(&self) -> Option<Error> {
         let Some(tracker) = self.tracker() else {
@@ -235,6 +219,13 @@ impl Member {
             return Some(ESHUTDOWN);
         }
         self.failed.or_else(|| tracker.lost())
+    }
+
+    /// Userspace is told of its trouble.
+    pub(crate) fn acknowledge(&self) {
+        if let Some(tracker) = self.tracker() {
+            tracker.acknowledge();
+        }
     }
 
     /// `enum iommufd_dirty_state`.
@@ -253,139 +244,65 @@ impl Member {
         self.tracker().map_or(0, |t| t.provider.bitmap_bytes())
     }
 
+    /// What it holds undelivered.
+    pub(crate) fn undelivered(&self) -> [&Extents; 2] {
+        [&self.residual, &self.harvested]
+    }
+
+    /// Bytes of address space of which it is not known whether they were written.
+    pub(crate) fn overreported(&self) -> u64 {
+        self.undelivered()
+            .iter()
+            .fold(self.unsure, |sum, e| sum.saturating_add(e.overreported()))
+    }
+
     /// Bytes of kernel memory held for it.
     pub(crate) fn memory(&self) -> u64 {
-        let ours = self.residual.bytes().saturating_add(self.scratch.bytes());
+        let ours = self
+            .residual
+            .bytes()
+            .saturating_add(self.harvested.bytes())
+            .saturating_add(self.scratch.bytes())
+            .saturating_add(self.ranges.bytes());
         self.memory
             .saturating_add(self.bitmap_bytes())
             .saturating_add(ours as u64)
     }
 
+    /// What was written to `tracked` lately is not known: all of it is dirty.
+    pub(crate) fn mark_all(&mut self, tracked: &RangeSet) {
+        if self.tracker().is_some() {
+            for range in tracked.as_slice() {
+                self.residual.insert_unsure(*range);
+            }
+        }
+    }
+
     /// Stops the tracker, if it runs. What it and the residual hold is forgotten.
-    pub(crate) fn stop(&mut self, context: u32) -> Result {
+    pub(crate) fn stop(&mut self) -> Result {
         let mut result = Ok(());
         if let Some(tracker) = self.tracker() {
             if self.running {
                 result = tracker.provider.stop();
-                trace::stop(context, self.id, result);
+                trace::stop(self.who, result);
             }
             tracker.set_stopped();
+            // Only one that is gone is still in trouble.
+            if !tracker.provider.is_closed() {
+                tracker.acknowledge();
+            }
         }
         self.running = false;
         self.failed = None;
         self.granule = 0;
-        self.nr_ranges = 0;
+        self.ranges = RangeSet::new();
         self.memory = 0;
         self.residual = crate::new_residual();
+        self.harvested = crate::new_residual();
         self.scratch = crate::new_residual();
+        self.unsure = 0;
         result
     }
-
-    /// Is it part of the pass?
-    pub(crate) fn wanted(&self, pass: &Pass<'_>) -> bool {
-        pass.only == 0 || pass.only == self.id
-    }
-
-    /// Does its part of the pass. What it found is where the pass wants it or, after an error, in
-    /// the tracker, there, or in the residual.
-    pub(crate) fn pass(&mut self, pass: &Pass<'_>) {
-        self.fresh = 0;
-        self.outcome = match self.trouble() {
-            Some(error) => Err(error),
-            None => self.read(pass),
-        };
-        let fresh = deliver(&mut self.residual, pass);
-        self.fresh = self.fresh.saturating_add(fresh);
-    }
-
-    fn read(&mut self, pass: &Pass<'_>) -> Result<bool> {
-        if !self.running {
-            // Nothing to track.
-            return Ok(false);
-        }
-        let Some(tracker) = self.tracker().cloned() else {
-            return Err(EIO);
-        };
-        let peek = pass.keep && self.has_cap(bindings::IOMMUFD_DIRTY_CAP_PEEK);
-        // A tracker that cannot be peeked at is read into the residual, which can.
-        let into = if pass.keep && !peek {
-            Target::Residual
-        } else {
-            pass.into
-        };
-        let _charge = pass.memcg.charge();
-        let begin = Instant::<Monotonic>::now();
-        let mut sink = Sink {
-            part: pass.part,
-            into,
-            tracked: pass.tracked,
-            residual: (!peek).then_some(&mut self.residual),
-            scratch: &mut self.scratch,
-            word: 0,
-            mask: 0,
-            extents: 0,
-            fresh: 0,
-        };
-        let range = pass.part.aligned_out(self.granule);
-        let result = tracker.provider.read(range, pass.flags, peek, &mut sink);
-        sink.flush();
-        let (extents, fresh) = (sink.extents, sink.fresh);
-        self.fresh = fresh;
-        let ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(0);
-        self.stats.count(ns, extents, result.map(|_| ()));
-        trace::read(
-            pass.context,
-            self.id,
-            pass.part,
-            extents,
-            ns,
-            result.map(|_| ()),
-        );
-        result
-    }
-
-    /// Its policy is ALL_DIRTY, and it cannot track: the part is dirty. Returns the bits set that
-    /// were not set before.
-    pub(crate) fn mark(&mut self, pass: &Pass<'_>) -> u64 {
-        match pass.into {
-            Target::Bitmap(pages, window) => {
-                window.bits(pass.part).map_or(0, |bits| pages.set(bits))
-            }
-            Target::Residual => {
-                self.residual.insert(pass.part);
-                0
-            }
-            Target::Scratch => {
-                self.scratch.insert(pass.part);
-                0
-            }
-            Target::Nowhere => 0,
-        }
-    }
-}
-
-/// What `residual` holds of the part goes where the pass wants it. Returns the bits set that were
-/// not set before.
-pub(crate) fn deliver(residual: &mut Extents, pass: &Pass<'_>) -> u64 {
-    let mut fresh = 0u64;
-    match pass.into {
-        Target::Bitmap(pages, window) => {
-            let set = |dirty| {
-                if let Some(bits) = window.bits(dirty) {
-                    fresh = fresh.saturating_add(pages.set(bits));
-                }
-            };
-            if pass.keep {
-                residual.for_each_in(pass.part, set);
-            } else {
-                residual.take(pass.part, set);
-            }
-        }
-        Target::Nowhere => residual.remove(pass.part),
-        // Whoever put it there takes it from there.
-        Target::Residual | Target::Scratch => (),
-    }
-    fresh
 }
 
 impl Drop for Member {

@@ -55,6 +55,8 @@ pub struct Description {
     pub kind: Kind,
     /// A read waits for hardware.
     pub waits: bool,
+    /// What is dirty in a range is gone when the range is unmapped.
+    pub unmap_drops: bool,
     /// Bitmap of granules: bit n is 2^n bytes.
     pub pgsizes: u64,
     /// Ranges that it can take; 0 is no limit.
@@ -63,9 +65,9 @@ pub struct Description {
     pub min_span: u64,
     /// Bytes that its ranges may cover in all; 0 is no limit.
     pub max_span: u64,
-    /// Identifies the I/O address space; 0 is one that cannot be told. Only ever compared. See
+    /// Identifies the I/O address space; 0 is one that cannot be told. Never the same for two. See
     /// [`Registration::set_space`].
-    pub space: usize,
+    pub space: u64,
 }
 
 /// How a read is to be done.
@@ -78,7 +80,7 @@ impl ReadFlags {
         self.0 & bindings::IOMMUFD_DIRTY_OP_FINAL != 0
     }
 
-    /// If a part of the range is not mapped, return `ENOENT` before anything is cleared.
+    /// If a part of the range is not mapped, return `ENXIO` before anything is cleared.
     pub fn is_strict(self) -> bool {
         self.0 & bindings::IOMMUFD_DIRTY_OP_STRICT != 0
     }
@@ -111,6 +113,13 @@ impl Sink<'_> {
         // SAFETY: By the type invariants the sink is valid, and `&mut self` makes this the only
         // use of it.
         unsafe { bindings::iommufd_dirty_sink_record(self.raw, iova, length) }
+    }
+
+    /// As `record`, of bytes of which it is not known whether they were written, for want of memory
+    /// or else. That a granule is coarser than a write is no reason.
+    pub fn record_unsure(&mut self, iova: u64, length: u64) {
+        // SAFETY: As in `record`.
+        unsafe { bindings::iommufd_dirty_sink_record_unsure(self.raw, iova, length) }
     }
 
     /// Tells that dirt was or may be lost, as [`Registration::lost`] does.
@@ -208,11 +217,12 @@ impl<T: Operations> Registration<T> {
             name: what.name.as_char_ptr().cast(),
             kind: what.kind as u32,
             waits: what.waits,
+            unmap_drops: what.unmap_drops,
             pgsizes: what.pgsizes,
             max_ranges: what.max_ranges,
             min_span: what.min_span,
             max_span: what.max_span,
-            space: what.space as *const _,
+            space: what.space,
             ..pin_init::zeroed()
         };
         try_pin_init!(&this in Self {
@@ -243,9 +253,10 @@ impl<T: Operations> Registration<T> {
 
     /// Puts the tracker into the context that `context_fd` is: `iommufd_dirty_bind()`. Returns its
     /// id there.
-    pub fn bind(&self, context_fd: i32, policy: u32) -> Result<u32> {
+    pub fn bind(&self, context_fd: i32, flags: u32, policy: u32, cookie: u64) -> Result<u32> {
+        let raw = self.raw.get();
         // SAFETY: By the type invariants the tracker is registered.
-        let id = unsafe { bindings::iommufd_dirty_bind(self.raw.get(), context_fd, policy) };
+        let id = unsafe { bindings::iommufd_dirty_bind(raw, context_fd, flags, policy, cookie) };
         to_result(id)?;
         u32::try_from(id).map_err(|_| EINVAL)
     }
@@ -258,10 +269,10 @@ impl<T: Operations> Registration<T> {
 
     /// The tracker is in another I/O address space than its description said. It counts from the next
     /// time that it is bound.
-    pub fn set_space(&self, space: usize) {
+    pub fn set_space(&self, space: u64) {
         // SAFETY: The field is valid for as long as `self`; all sides access it as a whole and
         // volatile, as `WRITE_ONCE()` does.
-        unsafe { (&raw mut (*self.raw.get()).space).write_volatile(space as *const _) }
+        unsafe { (&raw mut (*self.raw.get()).space).write_volatile(space) }
     }
 
     /// Tells how many bytes of kernel memory the tracker's bitmaps take at the moment.

@@ -1,59 +1,109 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where dirt goes that a tracker found.
+//! Where the dirty extents go that a tracker found.
 //!
 //! A tracker records extents as it finds them, in whole IOPTEs or granules, which need not end where
-//! the request ends. What lies in the part that is being read goes where the reader wants it; the
-//! rest, unless the tracker still has it, goes to the member's residual. Nothing is dropped but what
-//! the context does not track.
+//! the request ends, and one call may cover several windows of it. What lies in the request goes
+//! where the reader wants it; the rest, unless the tracker still has it, goes to the member's
+//! residual. Nothing is dropped but what the context does not track.
 
 use crate::{
     abi::pages::Pages,
     logic::{
+        batch::Batch,
         extents::Extents,
         range::Range,
         range_set::RangeSet,
-        window::{
-            Bits,
-            Window, //
-        }, //
+        window::Bits, //
     }, //
 };
 
-/// Where the dirt of the part that is being read goes.
+/// What is asked for, and where it goes.
 #[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
-    /// Into the user's bitmap, of which the pages of this window are pinned.
-    Bitmap(&'a Pages, &'a Window),
+    /// Into the user's bitmaps, of which the pages of these windows are pinned.
+    Bitmap(&'a Pages, &'a Batch),
     /// Into the member's residual.
-    Residual,
+    Residual(Range),
+    /// To what the member keeps whatever is tracked later.
+    Harvest(Range),
     /// Into the member's scratch, where it does not count as taken.
-    Scratch,
-    /// Nowhere: the user asked for it to be clean.
-    Nowhere,
+    Scratch(Range),
+}
+
+impl Target<'_> {
+    /// From the first to the last byte that is asked for; `None` if that is nothing.
+    pub(crate) fn hull(&self) -> Option<Range> {
+        match self {
+            Self::Bitmap(_, batch) => batch.hull(),
+            Self::Residual(range) | Self::Harvest(range) | Self::Scratch(range) => Some(*range),
+        }
+    }
+
+    /// Part number `at` of what is asked for; `None` if there are no more.
+    pub(crate) fn part(&self, at: usize) -> Option<Range> {
+        match self {
+            Self::Bitmap(_, batch) => batch.slots().get(at).map(|slot| slot.window.range),
+            Self::Residual(range) | Self::Harvest(range) | Self::Scratch(range) => {
+                (at == 0).then_some(*range)
+            }
+        }
+    }
 }
 
 /// `struct iommufd_dirty_sink`: lent to a tracker for one call.
 pub(crate) struct Sink<'a> {
-    /// The part that is being read.
-    pub(crate) part: Range,
-    pub(crate) into: Target<'a>,
+    into: Target<'a>,
     /// What the context tracks.
-    pub(crate) tracked: &'a RangeSet,
-    /// Takes what lies outside of `part`; `None` if the tracker clears nothing.
-    pub(crate) residual: Option<&'a mut Extents>,
-    pub(crate) scratch: &'a mut Extents,
+    tracked: &'a RangeSet,
+    /// Takes what was not asked for; `None` if the tracker clears nothing.
+    residual: Option<&'a mut Extents>,
+    harvested: &'a mut Extents,
+    scratch: &'a mut Extents,
+    /// A part of what is tracked and asked for, and the index of its window: most extents lie in the
+    /// same part as the one before.
+    near: Option<(Range, usize)>,
     /// Bits that are recorded and not yet set: those of one word, because pages that are dirty often
     /// share one, and to set it costs more than to record a page.
-    pub(crate) word: usize,
-    pub(crate) mask: u64,
+    word: usize,
+    mask: u64,
+    pub(crate) counts: Counts,
+}
+
+/// What a sink has seen.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counts {
     /// Extents recorded.
     pub(crate) extents: u64,
+    /// Bytes of what was asked for.
+    pub(crate) bytes: u64,
+    /// Bytes of which nobody knows whether they were written.
+    pub(crate) unsure: u64,
     /// Bits set that were not set before.
     pub(crate) fresh: u64,
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
+    pub(crate) fn new(
+        into: Target<'a>,
+        tracked: &'a RangeSet,
+        residual: Option<&'a mut Extents>,
+        harvested: &'a mut Extents,
+        scratch: &'a mut Extents,
+    ) -> Self {
+        Self {
+            into,
+            tracked,
+            residual,
+            harvested,
+            scratch,
+            near: None,
+            word: 0,
+            mask: 0,
+            counts: Counts::default(),
+        }
+    }
+
     /// Records the `length` bytes from `iova` on. What would wrap is cut.
     pub(crate) fn record(&mut self, iova: u64, length: u64) {
         let Some(more) = length.checked_sub(1) else {
@@ -62,18 +112,28 @@ impl Sink<'_> {
         let Some(dirty) = Range::inclusive(iova, iova.saturating_add(more)) else {
             return;
         };
-        self.extents = self.extents.saturating_add(1);
-        if self.part.contains(&dirty) {
-            self.deliver(dirty);
-        } else {
-            self.deliver_partly(dirty);
+        self.counts.extents = self.counts.extents.saturating_add(1);
+        match self.near {
+            Some((near, at)) if near.contains(&dirty) => self.deliver(dirty, at),
+            _ => self.scatter(dirty),
         }
     }
 
-    fn deliver(&mut self, inside: Range) {
+    /// As [`Self::record`], and it is not known whether the bytes were written.
+    pub(crate) fn record_unsure(&mut self, iova: u64, length: u64) {
+        let before = self.counts.bytes;
+        self.record(iova, length);
+        // What lies elsewhere is in the residual, and unsure when that is delivered.
+        let bytes = self.counts.bytes.saturating_sub(before);
+        self.counts.unsure = self.counts.unsure.saturating_add(bytes);
+    }
+
+    /// `inside` is tracked, and in part number `at` of what was asked for.
+    fn deliver(&mut self, inside: Range, at: usize) {
+        self.counts.bytes = self.counts.bytes.saturating_add(inside.length());
         match self.into {
-            Target::Bitmap(_, window) => {
-                let Some(bits) = window.bits(inside) else {
+            Target::Bitmap(_, batch) => {
+                let Some(bits) = batch.slots().get(at).and_then(|slot| slot.bits(inside)) else {
                     return;
                 };
                 match bits.in_one_word() {
@@ -85,20 +145,20 @@ impl Sink<'_> {
                     None => self.set(bits),
                 }
             }
-            Target::Residual => {
+            Target::Residual(_) => {
                 if let Some(residual) = &mut self.residual {
                     residual.insert(inside);
                 }
             }
-            Target::Scratch => self.scratch.insert(inside),
-            Target::Nowhere => (),
+            Target::Harvest(_) => self.harvested.insert(inside),
+            Target::Scratch(_) => self.scratch.insert(inside),
         }
     }
 
     #[inline(never)]
     fn set(&mut self, bits: Bits) {
         if let Target::Bitmap(pages, _) = self.into {
-            self.fresh = self.fresh.saturating_add(pages.set(bits));
+            self.counts.fresh = self.counts.fresh.saturating_add(pages.set(bits));
         }
     }
 
@@ -110,24 +170,42 @@ impl Sink<'_> {
         }
         if let Target::Bitmap(pages, _) = self.into {
             let fresh = pages.set_in_word(self.word, self.mask);
-            self.fresh = self.fresh.saturating_add(fresh);
+            self.counts.fresh = self.counts.fresh.saturating_add(fresh);
         }
         self.mask = 0;
     }
 
+    /// What lies in no part that was used last.
     #[cold]
-    fn deliver_partly(&mut self, dirty: Range) {
-        if let Some(inside) = dirty.intersect(self.part) {
-            self.deliver(inside);
-        }
-        let Some(residual) = &mut self.residual else {
-            return;
-        };
-        let (before, after) = dirty.minus(self.part);
-        for outside in [before, after].into_iter().flatten() {
-            for range in self.tracked.within(outside) {
-                residual.insert(range);
+    fn scatter(&mut self, dirty: Range) {
+        for part in self.tracked.within(dirty) {
+            let mut left = Some(part);
+            let mut at = match self.into {
+                Target::Bitmap(_, batch) => batch.seek(part.first()),
+                _ => 0,
+            };
+            while let Some((rest, asked)) = left.zip(self.into.part(at)) {
+                let Some(inside) = rest.intersect(asked) else {
+                    break;
+                };
+                self.deliver(inside, at);
+                self.near = self
+                    .tracked
+                    .holding(&inside)
+                    .and_then(|tracked| tracked.intersect(asked))
+                    .map(|near| (near, at));
+                let (before, after) = rest.minus(asked);
+                self.keep(before);
+                left = after;
+                at = at.saturating_add(1);
             }
+            self.keep(left);
+        }
+    }
+
+    fn keep(&mut self, outside: Option<Range>) {
+        if let (Some(outside), Some(residual)) = (outside, &mut self.residual) {
+            residual.insert(outside);
         }
     }
 }

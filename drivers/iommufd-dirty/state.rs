@@ -1,34 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state of a context: its members, what they track, and the passes over them.
+//! The state of a context: its members, and what they track.
 
 use crate::{
     abi::{
-        bindings::*,
-        lane::{
-            side_by_side,
-            Lane, //
-        },
+        bindings::IOMMUFD_DIRTY_BIND_ASSUME_CLEAN,
+        lane::Lane,
         memcg::Memcg,
         pages::Pages, //
     },
-    context::Waker,
     logic::{
+        batch::Batch,
         extents::Extents,
-        range::{
-            Range,
-            ALL, //
-        },
+        range::Range,
         range_set::RangeSet, //
     },
     member::{
-        deliver,
         Member,
-        Pass,
         Policy,
+        Source,
         Stats, //
     },
-    sink::Target, //
+    pass::{
+        Found,
+        Resume,
+        Which, //
+    },
+    sink::Target,
+    waker::{
+        Binding,
+        Waker, //
+    }, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -42,9 +44,13 @@ pub(crate) const MAX_MEMBERS: usize = 64;
 /// Disjoint ranges that a context may track.
 pub(crate) const MAX_RANGES: usize = 65536;
 
-/// The longest part that a tracker is asked for at once, so that a length in bytes is a `u64` also
-/// when it is grown to granules.
-const MAX_PART: u64 = 1 << 62;
+/// With what START began to track.
+#[derive(Clone, Copy)]
+pub(crate) struct Session {
+    pub(crate) page_size: u64,
+    /// No tracker may be coarser.
+    pub(crate) exact: bool,
+}
 
 pub(crate) struct State {
     pub(crate) waker: Arc<Waker>,
@@ -52,39 +58,40 @@ pub(crate) struct State {
     /// In the order in which they were bound.
     pub(crate) members: KVec<Member>,
     /// The lane of each member that waits for hardware. As long as `members`, or shorter.
-    lanes: KVec<Option<Pin<KBox<Lane>>>>,
+    pub(crate) lanes: KVec<Option<Pin<KBox<Lane>>>>,
     last_id: u32,
     pub(crate) tracked: RangeSet,
-    pub(crate) started: bool,
-    /// What trackers left that are not members any more.
-    pub(crate) residual: Extents,
+    /// `None` while not tracking.
+    pub(crate) session: Option<Session>,
+    /// What trackers left that are not members any more: delivered whatever is tracked.
+    pub(crate) kept: Extents,
     /// Kept between reads: a read allocates nothing.
-    pub(crate) pages: Option<Pages>,
+    pub(crate) pages: Option<(Pages, Batch)>,
     /// Of READ calls.
     pub(crate) stats: Stats,
 }
 
-/// What passes found.
-#[derive(Default)]
-pub(crate) struct Found {
-    /// `IOMMUFD_DIRTY_STATUS_*`
-    pub(crate) status: u32,
-    /// Bits set that were not set before.
-    pub(crate) fresh: u64,
-    /// The first error of a tracker whose policy is FAIL.
-    pub(crate) error: Option<Error>,
+/// What userspace says when it binds a tracker.
+#[derive(Clone, Copy)]
+pub(crate) struct Bind {
+    pub(crate) policy: Policy,
+    cookie: u64,
+    /// What was written before does not matter.
+    clean: bool,
 }
 
-/// How a pass is to be done.
-#[derive(Clone, Copy)]
-pub(crate) struct How<'a> {
-    pub(crate) into: Target<'a>,
-    /// What is found stays dirty.
-    pub(crate) keep: bool,
-    /// `IOMMUFD_DIRTY_OP_*`
-    pub(crate) flags: u32,
-    /// The tracker; 0 is all.
-    pub(crate) only: u32,
+impl Bind {
+    /// `EOPNOTSUPP` for an unknown flag or policy.
+    pub(crate) fn new(flags: u32, policy: u32, cookie: u64) -> Result<Self> {
+        if flags & !IOMMUFD_DIRTY_BIND_ASSUME_CLEAN != 0 {
+            return Err(EOPNOTSUPP);
+        }
+        Ok(Self {
+            policy: Policy::from_uapi(policy)?,
+            cookie,
+            clean: flags != 0,
+        })
+    }
 }
 
 impl State {
@@ -97,8 +104,8 @@ impl State {
                 lanes: KVec::new(),
                 last_id: 0,
                 tracked: RangeSet::new(),
-                started: false,
-                residual: crate::new_residual(),
+                session: None,
+                kept: crate::new_residual(),
                 pages: None,
                 stats: Stats::default(),
             },
@@ -106,30 +113,34 @@ impl State {
         )?)
     }
 
-    /// Adds the member that `f` makes of an id. Returns the id.
+    /// Adds a member for the source that `f` makes. While tracking it is started at once. Returns its
+    /// id.
     pub(crate) fn bind(
         &mut self,
-        f: impl FnOnce(u32, &Arc<Waker>) -> Result<Member>,
+        how: Bind,
+        f: impl FnOnce(Binding) -> Result<Source>,
     ) -> Result<u32> {
-        if self.started {
-            return Err(EBUSY);
-        }
         if self.members.len() >= MAX_MEMBERS {
             return Err(ENOSPC);
         }
         let id = self.last_id.checked_add(1).ok_or(ENOSPC)?;
         self.members.reserve(1, GFP_KERNEL_ACCOUNT)?;
         self.lanes.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        let member = f(id, &self.waker)?;
+        let binding = Binding::new(&self.waker, id, how.cookie);
+        let who = binding.who;
+        let mut member = Member::new(who, f(binding)?, how.policy);
         let other = |m: &Member| m.space != 0 && m.space != member.space;
         if member.space != 0 && self.members.iter().any(other) {
             return Err(EXDEV);
         }
-        let lane = if member.has_cap(IOMMUFD_DIRTY_CAP_WAITS) {
+        let lane = if member.waits() {
             Some(Lane::new()?)
         } else {
             None
         };
+        if let Some(session) = self.session {
+            self.join(&mut member, session, how.clean)?;
+        }
         // There is room for both.
         let _ = self.lanes.push_within_capacity(lane);
         let _ = self.members.push_within_capacity(member);
@@ -137,151 +148,103 @@ impl State {
         Ok(id)
     }
 
-    /// Takes member `id` out. With `keep`, what it holds dirty moves to the context's residual.
-    pub(crate) fn unbind(&mut self, id: u32, keep: bool) -> Result {
-        let at = self.members.iter().position(|m| m.id == id).ok_or(ENOENT)?;
-        if keep && self.started {
-            self.harvest(ALL, id);
+    /// Starts a member in a session that is under way.
+    fn join(&mut self, member: &mut Member, session: Session, clean: bool) -> Result {
+        let started = member.join(&self.tracked, session);
+        if let Err(e) = started {
+            if member.policy == Policy::Fail {
+                return Err(e);
+            }
+            member.failed = Some(e);
+        } else if !clean {
+            member.mark_all(&self.tracked);
         }
+        Ok(())
+    }
+
+    /// Takes member `id` out. With `keep`, what it holds dirty from `*next` on moves to what the
+    /// context keeps; `EINTR` if a signal comes, and `*next` is where to go on.
+    pub(crate) fn unbind(&mut self, id: u32, keep: bool, next: &mut u64) -> Result {
+        let at = self.members.iter().position(|m| m.id() == id);
+        let at = at.ok_or(ENOENT)?;
+        if keep && self.session.is_some() {
+            if let Some(left) = Range::inclusive(*next, u64::MAX) {
+                let resume = Resume::default();
+                if let Some(place) = self.harvest(left, Which::One(id), resume).interrupted {
+                    *next = place.address;
+                    return Err(EINTR);
+                }
+            }
+        }
+        *next = 0;
         let mut member = self.members.remove(at).map_err(|_| ENOENT)?;
         let _ = self.lanes.remove(at);
         if keep {
-            let residual = &mut self.residual;
-            member.residual.for_each_in(ALL, |r| residual.insert(r));
+            for held in member.undelivered() {
+                self.kept.absorb(held);
+            }
         }
-        let _ = member.stop(self.waker.context());
+        let _ = member.stop();
         Ok(())
     }
 
     /// Member `id`. `ENOENT`.
     pub(crate) fn member(&mut self, id: u32) -> Result<&mut Member> {
-        self.members.iter_mut().find(|m| m.id == id).ok_or(ENOENT)
+        self.members.iter_mut().find(|m| m.id() == id).ok_or(ENOENT)
     }
 
     /// Is there a tracker `only`, or is that all of them?
     pub(crate) fn check_only(&self, only: u32) -> Result {
-        if only == 0 || self.members.iter().any(|m| m.id == only) {
+        if only == 0 || self.members.iter().any(|m| m.id() == only) {
             Ok(())
         } else {
             Err(ENOENT)
         }
     }
 
-    /// The first tracked part of `range`, and what follows it.
-    fn split(&self, range: Range) -> Option<(Range, Option<Range>)> {
-        let part = self.tracked.within(range).next()?;
-        let last = part.first().saturating_add(MAX_PART - 1).min(part.last());
-        let part = Range::inclusive(part.first(), last)?;
-        Some((part, range.minus(part).1))
-    }
-
-    /// Calls `f` for each tracked part of `range`, ascending.
-    pub(crate) fn for_parts(&mut self, range: Range, mut f: impl FnMut(&mut Self, Range)) {
-        let mut left = Some(range);
-        while let Some((part, rest)) = left.and_then(|range| self.split(range)) {
-            f(self, part);
-            left = rest;
-        }
-    }
-
-    /// Goes through the trackers over `part`, which is tracked.
-    pub(crate) fn pass(&mut self, part: Range, how: How<'_>, found: &mut Found) {
-        let pass = Pass {
-            part,
-            into: how.into,
-            tracked: &self.tracked,
-            flags: how.flags,
-            keep: how.keep,
-            only: how.only,
-            context: self.waker.context(),
-            memcg: &self.memcg,
-        };
-        side_by_side(
-            &mut self.members,
-            &mut self.lanes,
-            &pass,
-            |m, pass| m.wanted(pass),
-            |m, pass| m.pass(pass),
-        );
-        for member in self.members.iter_mut().filter(|m| m.wanted(&pass)) {
-            found.fresh = found.fresh.saturating_add(member.fresh);
-            match (member.outcome, member.policy) {
-                (Ok(false), _) => (),
-                (Ok(true), _) => found.status |= IOMMUFD_DIRTY_STATUS_HOLE,
-                (Err(e), Policy::Fail) => {
-                    found.error.get_or_insert(errno_of(e));
-                }
-                (Err(_), Policy::Ignore) => found.status |= IOMMUFD_DIRTY_STATUS_IGNORED,
-                (Err(_), Policy::AllDirty) => {
-                    found.status |= IOMMUFD_DIRTY_STATUS_ALL_DIRTY;
-                    let fresh = member.mark(&pass);
-                    found.fresh = found.fresh.saturating_add(fresh);
+    /// Takes what is dirty in the tracked parts of `range` out of the trackers of `which`, and out of
+    /// their residuals, to what is delivered whatever is tracked later. If it cannot be known what is
+    /// dirty in a tracker all is, whatever its policy: after the unmap it is too late to ask.
+    pub(crate) fn harvest(&mut self, range: Range, which: Which, resume: Resume) -> Found {
+        let found = self.pass(Target::Harvest(range), which, resume, false, 0);
+        for m in self.members.iter_mut().filter(|m| which.has(m)) {
+            if m.told.now.is_some() && m.policy != Policy::AllDirty && m.tracker().is_some() {
+                for part in self.tracked.within(range) {
+                    m.harvested.insert_unsure(part);
                 }
             }
-        }
-        if how.only == 0 {
-            let fresh = deliver(&mut self.residual, &pass);
-            found.fresh = found.fresh.saturating_add(fresh);
-        }
-        if self.overreported(how.only) != 0 {
-            found.status |= IOMMUFD_DIRTY_STATUS_OVERREPORTED;
-        }
-    }
-
-    /// Takes what is dirty in the tracked parts of `range` out of the tracker, or all if `only` is 0,
-    /// into the residual. What a tracker could not tell is dirty there.
-    pub(crate) fn harvest(&mut self, range: Range, only: u32) -> Found {
-        let mut found = Found::default();
-        let how = How {
-            into: Target::Residual,
-            keep: false,
-            flags: 0,
-            only,
-        };
-        self.for_parts(range, |state, part| {
-            state.pass(part, how, &mut found);
-            for m in state.members.iter_mut() {
-                let wanted = only == 0 || only == m.id;
-                if wanted && m.tracker().is_some() && m.outcome.is_err() {
-                    m.residual.insert(part);
-                }
+            let harvested = &mut m.harvested;
+            if m.residual.is_unsure_in(range) {
+                m.residual
+                    .take(range, |dirty| harvested.insert_unsure(dirty));
+            } else {
+                m.residual.take(range, |dirty| harvested.insert(dirty));
             }
-        });
+        }
         found
     }
 
-    /// Bytes of address space that residuals reported dirty for want of memory.
-    pub(crate) fn overreported(&self, only: u32) -> u64 {
-        let own = if only == 0 {
-            self.residual.overreported()
-        } else {
-            0
+    /// Bytes of address space of which it is not known whether they were written.
+    pub(crate) fn overreported(&self, which: Which) -> u64 {
+        let own = match which {
+            Which::All => self.kept.overreported(),
+            _ => 0,
         };
         self.members
             .iter()
-            .filter(|m| only == 0 || only == m.id)
-            .fold(own, |sum, m| sum.saturating_add(m.residual.overreported()))
+            .filter(|m| which.has(m))
+            .fold(own, |sum, m| sum.saturating_add(m.overreported()))
     }
 
     /// Stops all. Returns the first error.
     pub(crate) fn stop(&mut self) -> Result {
         let mut result = Ok(());
         for member in self.members.iter_mut() {
-            let stopped = member.stop(self.waker.context());
+            let stopped = member.stop();
             result = result.and(stopped);
         }
-        self.started = false;
-        self.residual = crate::new_residual();
-        self.waker.reset();
+        self.session = None;
+        self.kept = crate::new_residual();
         result
-    }
-}
-
-/// What userspace gets for an error of a tracker: what means something to it, else `EIO`.
-fn errno_of(error: Error) -> Error {
-    if [ESHUTDOWN, ENOENT, ENOMEM, EINTR].contains(&error) {
-        error
-    } else {
-        EIO
     }
 }

@@ -10,7 +10,7 @@ use crate::{
             Provider, //
         }, //
     },
-    context::Waker, //
+    waker::Binding, //
 };
 use kernel::{
     new_spinlock_irq,
@@ -39,12 +39,6 @@ pub(crate) struct Tracker {
     lost: Atomic<i32>,
     /// Started: only then it can be lost.
     tracking: Atomic<bool>,
-}
-
-/// Which context a tracker is bound to.
-pub(crate) struct Binding {
-    pub(crate) waker: Arc<Waker>,
-    pub(crate) id: u32,
 }
 
 impl Tracker {
@@ -76,18 +70,27 @@ impl Tracker {
 
     /// Takes it out of its context.
     pub(crate) fn unbind(&self) {
+        self.acknowledge();
         let binding = self.binding.lock().take();
         drop(binding);
+    }
+
+    /// Userspace was told of its trouble, if there is any.
+    pub(crate) fn acknowledge(&self) {
+        if let Some(binding) = &mut *self.binding.lock() {
+            binding.acknowledge();
+        }
     }
 
     /// Ids of the context that it is bound to, and of itself there.
     pub(crate) fn bound_to(&self) -> Option<(u32, u32)> {
         let slot = self.binding.lock();
-        slot.as_ref().map(|b| (b.waker.context(), b.id))
+        slot.as_ref().map(|b| (b.who.context, b.who.tracker))
     }
 
-    /// Calls between this and [`Tracker::set_stopped`] can lose it.
+    /// Calls between this and [`Tracker::set_stopped`] can lose it. Earlier trouble is history.
     pub(crate) fn set_started(&self) {
+        self.acknowledge();
         self.lost.store(0, Relaxed);
         self.tracking.store(true, Relaxed);
     }
@@ -108,25 +111,25 @@ impl Tracker {
         }
     }
 
-    /// Its owner tells that dirt was lost. From any context.
+    /// Its owner reports that dirty pages were lost. From any context.
     pub(crate) fn lose(&self, error: Error) {
         if !self.is_started() {
             return;
         }
         let _ = self.lost.cmpxchg(0, error.to_errno(), Relaxed);
-        let slot = self.binding.lock();
-        if let Some(binding) = slot.as_ref() {
-            trace::lost(binding.waker.context(), binding.id, error);
-            binding.waker.wake();
+        let mut slot = self.binding.lock();
+        if let Some(binding) = &mut *slot {
+            trace::lost(binding.who, error);
+            binding.wake();
         }
     }
 
     /// Its owner has unregistered it.
     pub(crate) fn gone(&self) {
-        let slot = self.binding.lock();
-        if let Some(binding) = slot.as_ref() {
-            trace::lost(binding.waker.context(), binding.id, ESHUTDOWN);
-            binding.waker.wake();
+        let mut slot = self.binding.lock();
+        if let Some(binding) = &mut *slot {
+            trace::lost(binding.who, ESHUTDOWN);
+            binding.wake();
         }
     }
 }

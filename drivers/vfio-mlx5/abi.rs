@@ -18,6 +18,9 @@ pub(crate) mod pf;
 pub(crate) mod stream;
 mod vf;
 
+#[path = "../iommufd-dirty/abi/gfp.rs"]
+pub(crate) mod gfp;
+
 #[allow(unreachable_pub)]
 #[path = "../iommufd-dirty/provider.rs"]
 pub(crate) mod provider;

@@ -78,13 +78,14 @@ pub(crate) fn register(
     vf: &Arc<Vf>,
     name: &CStr,
     limits: &Limits,
-    space: usize,
+    space: u64,
 ) -> Result<Pin<KBox<Registration<Dirty>>>> {
     let finest = limits.granules & limits.granules.wrapping_neg();
     let what = Description {
         name: CString::try_from(name)?,
         kind: Kind::Device,
         waits: true,
+        unmap_drops: false,
         pgsizes: limits.granules,
         max_ranges: limits.max_ranges,
         // Ranges are whole granules.

@@ -149,7 +149,7 @@ impl Vf {
     }
 
     /// It was opened: it can be used until [`Self::close`]. `space` identifies its I/O address space.
-    pub(crate) fn open(self: &Arc<Self>, space: usize) -> Result {
+    pub(crate) fn open(self: &Arc<Self>, space: u64) -> Result {
         let registration = match &self.limits {
             Some(limits) => Some(dirty::register(self, &self.name, limits, space)?),
             None => None,

@@ -18,8 +18,9 @@ struct iommufd_dirty_tracker;
  * enum iommufd_dirty_op_flags - Flags of &iommufd_dirty_tracker_ops.read_and_clear
  * @IOMMUFD_DIRTY_OP_FINAL: The device is quiesced: neither re-arm nor flush; the
  *                          same dirt may be reported again later
- * @IOMMUFD_DIRTY_OP_STRICT: If a part of the range is not mapped, return -ENOENT
- *                           before anything is cleared
+ * @IOMMUFD_DIRTY_OP_STRICT: If a part of the range is not mapped, return -ENXIO
+ *                           before anything is cleared. Never set for a tracker
+ *                           that @waits: its calls span gaps
  */
 enum iommufd_dirty_op_flags {
 	IOMMUFD_DIRTY_OP_FINAL = 1 << 0,
@@ -36,7 +37,8 @@ enum iommufd_dirty_op_flags {
  *         @memory the bytes of kernel memory that tracking would take. May be
  *         NULL: it would, with no memory to speak of
  * @start: Begin to track @nr_ranges disjoint ascending @ranges with @granule
- *         bytes per bit, from a clean state. -ENOSPC: no slot is free. A
+ *         bytes per bit, from a clean state. -ENOSPC: no slot is free. -EXDEV:
+ *         the device is in another address space than when it was bound. A
  *         positive value n: nothing is started, because it turned out that the
  *         finest granule it can do now is 2^n bytes, one of its @pgsizes and
  *         coarser than @granule. It is called again with that, unless userspace
@@ -50,11 +52,11 @@ enum iommufd_dirty_op_flags {
  *                  shares a bit with the inside is recorded whole. Returns after
  *                  the IOTLB or firmware sync: 0, IOMMUFD_DIRTY_OP_HOLE or a
  *                  negative errno. On error everything that was cleared has been
- *                  recorded, and the rest is still dirty
+ *                  recorded, and the rest is still dirty. -EXDEV as for @start
  * @peek: As @read_and_clear, and leaves everything dirty. May be NULL
  * @update_ranges: The ranges are now @ranges; keeps what is dirty in those that
  *                 stay. -ENOSPC: no slot is free for them beside the old ones;
- *                 then, or if it is NULL, the core drains and restarts the
+ *                 then, or if it is NULL, the core stops and starts the
  *                 tracker, and reports all that it tracked as dirty once. After
  *                 another error the old ranges are in force
  *
@@ -85,13 +87,16 @@ struct iommufd_dirty_tracker_ops {
  * @ops: What it does
  * @name: For userspace, at most IOMMUFD_DIRTY_NAME_LEN - 1 bytes
  * @kind: enum iommufd_dirty_kind, not IOMMUFD_DIRTY_KIND_UNTRACKED
- * @waits: A read waits for hardware: it is done side by side with others
+ * @waits: A read waits for hardware: it is done side by side with others, and
+ *         one call may cover ranges with gaps between them that are not tracked
+ * @unmap_drops: What is dirty in a range is gone when the range is unmapped
  * @pgsizes: Bitmap of the granules that it can do: bit n is 2^n bytes; not 0, and
  *           nothing below 4 KiB
  * @max_ranges: Ranges that @start can take; 0 is no limit
  * @min_span: Bytes that the ranges must cover in all, at least
  * @max_span: Bytes that the ranges may cover in all; 0 is no limit
- * @space: Identifies the I/O address space; NULL is one that cannot be told.
+ * @space: Identifies the I/O address space; 0 is one that cannot be told. Never
+ *         the same for two spaces, also if one is gone: not a bare pointer.
  *         Trackers of two different spaces cannot be in one context (-EXDEV).
  *         Looked at when the tracker is bound: the owner keeps it up to date
  *         with WRITE_ONCE()
@@ -108,11 +113,12 @@ struct iommufd_dirty_tracker {
 	const char *name;
 	u32 kind;
 	bool waits;
+	bool unmap_drops;
 	u64 pgsizes;
 	u32 max_ranges;
 	u64 min_span;
 	u64 max_span;
-	const void *space;
+	u64 space;
 	u64 bitmap_bytes;
 	void *core;
 };
@@ -121,8 +127,10 @@ int iommufd_dirty_tracker_register(struct iommufd_dirty_tracker *tracker);
 void iommufd_dirty_tracker_unregister(struct iommufd_dirty_tracker *tracker);
 void iommufd_dirty_tracker_lost(struct iommufd_dirty_tracker *tracker, int error);
 int iommufd_dirty_bind(struct iommufd_dirty_tracker *tracker, int context_fd,
-		       u32 policy);
+		       u32 flags, u32 policy, u64 cookie);
 void iommufd_dirty_sink_record(struct iommufd_dirty_sink *sink, u64 iova,
 			       u64 length);
+void iommufd_dirty_sink_record_unsure(struct iommufd_dirty_sink *sink, u64 iova,
+				      u64 length);
 
 #endif

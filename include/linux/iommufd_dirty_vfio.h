@@ -36,12 +36,11 @@ iommufd_dirty_vfio_feature(struct iommufd_dirty_tracker *tracker, u32 flags,
 		return ret;
 	if (copy_from_user(&feature, uarg, sizeof(feature)))
 		return -EFAULT;
-	if (feature.__reserved)
-		return -EOPNOTSUPP;
 	/* A tracker whose id could not be told could not be unbound either. */
 	if (put_user(0, &uarg->out_tracker_id))
 		return -EFAULT;
-	ret = iommufd_dirty_bind(tracker, feature.context_fd, feature.policy);
+	ret = iommufd_dirty_bind(tracker, feature.context_fd, feature.flags,
+				 feature.policy, feature.cookie);
 	if (ret < 0)
 		return ret;
 	return put_user(ret, &uarg->out_tracker_id);

@@ -44,11 +44,11 @@ impl Device {
         unsafe { CStr::from_char_ptr(bindings::iommufd_dirty_vfio_name(self.as_raw()).cast()) }
     }
 
-    /// Identifies the I/O address space that it is attached to now; 0 cannot be told. Only ever
-    /// compared.
-    pub(crate) fn space(&self) -> usize {
+    /// The number of the I/O address space that it is attached to now, which no other space ever has;
+    /// 0 if it is in none of an iommufd.
+    pub(super) fn space(&self) -> u64 {
         // SAFETY: By the type invariants.
-        unsafe { bindings::iommufd_dirty_vfio_space(self.as_raw()) as usize }
+        unsafe { bindings::iommufd_dirty_vfio_space(self.as_raw()) }
     }
 
     /// Its DMA goes through VFIO, into an iommufd.

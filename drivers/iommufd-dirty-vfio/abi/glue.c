@@ -6,7 +6,6 @@
 #include <linux/iommufd_dirty_vfio.h>
 #include <linux/memcontrol.h>
 #include <linux/sched/mm.h>
-#include <linux/slab.h>
 
 #include "glue.h"
 
@@ -47,7 +46,7 @@ const char *iommufd_dirty_vfio_name(struct vfio_device *device)
 	return dev_name(device->dev);
 }
 
-const void *iommufd_dirty_vfio_space(struct vfio_device *device)
+u64 iommufd_dirty_vfio_space(struct vfio_device *device)
 {
 	return vfio_device_dirty_space(device);
 }
@@ -60,12 +59,6 @@ bool iommufd_dirty_vfio_emulated(struct vfio_device *device)
 bool iommufd_dirty_vfio_has_log(struct vfio_device *device)
 {
 	return device->log_ops;
-}
-
-/* No reason to call the out-of-memory killer: there is a way without. */
-void *iommufd_dirty_vfio_alloc(size_t size)
-{
-	return kmalloc(size, GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
 }
 
 /* That of whoever opened the context, if he is the one who is charged now. */

@@ -14,7 +14,7 @@ void iommufd_dirty_vfio_unregister(void);
 
 /* struct vfio_device is none of Rust's business. */
 const char *iommufd_dirty_vfio_name(struct vfio_device *device);
-const void *iommufd_dirty_vfio_space(struct vfio_device *device);
+u64 iommufd_dirty_vfio_space(struct vfio_device *device);
 bool iommufd_dirty_vfio_emulated(struct vfio_device *device);
 bool iommufd_dirty_vfio_has_log(struct vfio_device *device);
 
@@ -27,9 +27,6 @@ enum {
 	IOMMUFD_DIRTY_VFIO_PROBE = VFIO_DEVICE_FEATURE_PROBE,
 	IOMMUFD_DIRTY_VFIO_MAX_RANGES = VFIO_LOG_MAX_RANGES,
 };
-
-/* For the bitmaps of the software tracker. */
-void *iommufd_dirty_vfio_alloc(size_t size);
 
 /* linux/sched/mm.h and linux/memcontrol.h have these inline only. */
 struct mem_cgroup;

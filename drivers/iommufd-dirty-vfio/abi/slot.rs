@@ -2,19 +2,16 @@
 
 //! A place for an allocation that is made when it is first needed, by whoever comes first.
 
-use super::bindings;
+use super::gfp;
 use core::{
     marker::PhantomData,
-    mem::{
-        align_of,
-        size_of, //
-    },
-    ptr::{
-        self,
-        NonNull, //
-    }, //
+    ptr, //
 };
 use kernel::{
+    alloc::flags::{
+        GFP_KERNEL_ACCOUNT,
+        __GFP_NOWARN, //
+    },
     prelude::*,
     sync::atomic::{
         Acquire,
@@ -68,18 +65,7 @@ impl<T> Drop for Slot<T> {
     }
 }
 
-/// Allocates without waking the out-of-memory killer, and charged: the allocator's flags in Rust do
-/// not have that.
+/// Allocates without waking the out-of-memory killer, and charged.
 pub(crate) fn allocate<T>(value: T) -> Option<KBox<T>> {
-    // kmalloc() aligns a size that is a power of two to it, and any size to a word.
-    const { assert!(align_of::<T>() <= align_of::<u64>() && size_of::<T>() > 0) };
-    // SAFETY: May be called with any size.
-    let new = unsafe { bindings::iommufd_dirty_vfio_alloc(size_of::<T>()) };
-    let new = NonNull::new(new.cast::<T>())?;
-    // SAFETY: It was just allocated by kmalloc(), which is what a `KBox` frees, is large enough and
-    // aligned, and nobody else has it.
-    unsafe {
-        new.write(value);
-        Some(KBox::from_raw(new.as_ptr()))
-    }
+    KBox::new(value, GFP_KERNEL_ACCOUNT | gfp::NORETRY | __GFP_NOWARN).ok()
 }

@@ -8,7 +8,8 @@ use super::{
         Description,
         Operations,
         Registration, //
-    }, //
+    },
+    Registered, //
 };
 use core::ptr;
 use kernel::{
@@ -73,9 +74,15 @@ impl<T: Operations> Telling<T> {
         told.tracker.lock().0 = registration.as_raw();
         Ok(Self { told, registration })
     }
+}
 
-    pub(crate) fn registration(&self) -> &Registration<T> {
-        &self.registration
+impl<T: Operations> Registered for Telling<T> {
+    fn as_raw(&self) -> *mut iommufd_dirty_tracker {
+        self.registration.as_raw()
+    }
+
+    fn set_space(&self, space: u64) {
+        self.registration.set_space(space);
     }
 }
 

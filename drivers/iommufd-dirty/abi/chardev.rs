@@ -14,11 +14,15 @@ use crate::{
 };
 use core::{
     ops::Deref,
-    ptr, //
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 use kernel::{
     bindings,
     error::{
+        from_err_ptr,
         from_result,
         to_result, //
     },
@@ -28,6 +32,7 @@ use kernel::{
         c_ulong, //
     },
     fs::{
+        file::FileDescriptorReservation,
         File,
         LocalFile, //
     },
@@ -119,6 +124,39 @@ pub(crate) struct ContextFile {
     _file: ARef<LocalFile>,
 }
 
+/// A new context in a file of its own, with a number that nobody can use yet.
+pub(crate) struct NewFile {
+    fd: FileDescriptorReservation,
+    file: ARef<File>,
+}
+
+impl NewFile {
+    /// Errors: `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        let fd = FileDescriptorReservation::get_unused_fd_flags(bindings::O_CLOEXEC)?;
+        let context = Context::new()?.into_foreign();
+        // SAFETY: The operations are static, and are those of a file with a context.
+        let file = unsafe { super::bindings::iommufd_dirty_anon_file(&FOPS.0, context) };
+        let file = from_err_ptr(file).inspect_err(|_| {
+            // SAFETY: It comes from `into_foreign`, and no file has it.
+            drop(unsafe { <Arc<Context> as ForeignOwnable>::from_foreign(context) });
+        })?;
+        let file = NonNull::new(file).ok_or(ENFILE)?;
+        // SAFETY: The reference to the file is ours. Nothing uses its position.
+        let file = unsafe { ARef::from_raw(file.cast()) };
+        Ok(Self { fd, file })
+    }
+
+    pub(crate) fn fd(&self) -> u32 {
+        self.fd.reserved_fd()
+    }
+
+    /// From now on the number is the file's.
+    pub(crate) fn install(self) {
+        self.fd.fd_install(self.file);
+    }
+}
+
 /// The context that is open as `fd` in the current task. `EBADF` if that is something else.
 pub(crate) fn context(fd: i32) -> Result<ContextFile> {
     let fd = u32::try_from(fd).map_err(|_| EBADF)?;
@@ -199,9 +237,10 @@ unsafe extern "C" fn poll(
     let table = unsafe { PollTable::from_raw(table) };
     // SAFETY: The file is valid; nothing here uses its position.
     let file = unsafe { File::from_raw_file(file) };
-    table.register_wait(file, context.poll_wait());
-    if context.has_lost() {
-        bindings::POLLPRI
+    table.register_wait(file, context.waker().poll_wait());
+    if context.waker().has_trouble() {
+        // An event loop may know only readable files.
+        bindings::POLLPRI | bindings::POLLIN
     } else {
         0
     }

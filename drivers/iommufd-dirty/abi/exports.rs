@@ -96,13 +96,15 @@ unsafe extern "C" fn iommufd_dirty_rs_lost(raw: *mut iommufd_dirty_tracker, erro
 unsafe extern "C" fn iommufd_dirty_rs_bind(
     raw: *mut iommufd_dirty_tracker,
     context_fd: c_int,
+    flags: u32,
     policy: u32,
+    cookie: u64,
 ) -> c_int {
     from_result(|| {
         let file = chardev::context(context_fd)?;
         // SAFETY: The caller gives a registered tracker and does not unregister it meanwhile.
         let tracker = unsafe { tracker(raw) };
-        let id = context::bind(&file, tracker.into(), policy)?;
+        let id = context::bind(&file, tracker.into(), flags, policy, cookie)?;
         c_int::try_from(id).map_err(|_| ENOSPC)
     })
 }
@@ -115,11 +117,16 @@ unsafe extern "C" fn iommufd_dirty_rs_record(
     sink: *mut iommufd_dirty_sink,
     iova: u64,
     length: u64,
+    unsure: bool,
 ) {
     // SAFETY: An op gets its sink from `Provider::read`, which lends it for the time of the call,
     // to that task alone.
     let sink = unsafe { &mut *sink.cast::<Sink<'_>>() };
-    sink.record(iova, length);
+    if unsure {
+        sink.record_unsure(iova, length);
+    } else {
+        sink.record(iova, length);
+    }
 }
 
 // The signatures are those of the C header: the two arms must have one type.

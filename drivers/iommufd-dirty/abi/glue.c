@@ -3,11 +3,15 @@
  * The part of the module that must be C: symbol exports, tracepoints, and
  * inline functions of the kernel that its Rust bindings lack.
  */
+#include <linux/anon_inodes.h>
 #include <linux/export.h>
+#include <linux/fcntl.h>
 #include <linux/memcontrol.h>
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/workqueue.h>
 
 #include "glue.h"
 
@@ -54,8 +58,8 @@ EXPORT_SYMBOL_NS_GPL(iommufd_dirty_tracker_unregister, "IOMMUFD_DIRTY");
  * @error: Negative errno that userspace sees
  *
  * From now until it is stopped the tracker is not read any more; its policy
- * stands in for it. poll() of the context gives EPOLLPRI. Ignored while the
- * tracker is not started.
+ * stands in for it. A READ that is under way sees it, too. poll() of the context
+ * gives EPOLLPRI and EPOLLIN. Ignored while the tracker is not started.
  *
  * Context: Any.
  */
@@ -69,7 +73,9 @@ EXPORT_SYMBOL_NS_GPL(iommufd_dirty_tracker_lost, "IOMMUFD_DIRTY");
  * iommufd_dirty_bind() - Put a tracker into a context
  * @tracker: Registered
  * @context_fd: File descriptor of a /dev/iommufd-dirty, of the current task
+ * @flags: Bits of enum iommufd_dirty_bind_flags, straight from userspace
  * @policy: enum iommufd_dirty_policy, straight from userspace
+ * @cookie: Straight from userspace
  *
  * For the driver's own uAPI, as with VFIO_DEVICE_FEATURE_DIRTY_TRACKER: who
  * holds the device decides.
@@ -77,15 +83,15 @@ EXPORT_SYMBOL_NS_GPL(iommufd_dirty_tracker_lost, "IOMMUFD_DIRTY");
  * Context: Process context of the task that made the request, may sleep.
  *
  * Return: the tracker's id in that context, greater than 0; -EBADF if
- * @context_fd is not a context; -EBUSY if the tracker is in a context, or the
- * context is started; -EXDEV for another address space; -ENOSPC; -EOPNOTSUPP
- * for an unknown policy; -ESHUTDOWN if @tracker is being unregistered; -ENOMEM;
- * -EINTR.
+ * @context_fd is not a context; -EBUSY if the tracker is in a context; -EXDEV
+ * for another address space; -ENOSPC; -EOPNOTSUPP for an unknown flag or
+ * policy; -ESHUTDOWN if @tracker is being unregistered; -ENOMEM;
+ * -EINTR; while the context is started, what @start of the tracker returns.
  */
 int iommufd_dirty_bind(struct iommufd_dirty_tracker *tracker, int context_fd,
-		       u32 policy)
+		       u32 flags, u32 policy, u64 cookie)
 {
-	return iommufd_dirty_rs_bind(tracker, context_fd, policy);
+	return iommufd_dirty_rs_bind(tracker, context_fd, flags, policy, cookie);
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_dirty_bind, "IOMMUFD_DIRTY");
 
@@ -104,9 +110,45 @@ EXPORT_SYMBOL_NS_GPL(iommufd_dirty_bind, "IOMMUFD_DIRTY");
 void iommufd_dirty_sink_record(struct iommufd_dirty_sink *sink, u64 iova,
 			       u64 length)
 {
-	iommufd_dirty_rs_record(sink, iova, length);
+	iommufd_dirty_rs_record(sink, iova, length, false);
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_dirty_sink_record, "IOMMUFD_DIRTY");
+
+/**
+ * iommufd_dirty_sink_record_unsure() - Record an extent that may be dirty
+ * @sink: As it was given to the op
+ * @iova: First byte
+ * @length: Bytes; 0 is nothing, and what would wrap is cut
+ *
+ * As iommufd_dirty_sink_record(), for what a tracker reports for want of memory,
+ * or of knowledge, and not because it was written. Userspace is told of it
+ * (IOMMUFD_DIRTY_STATUS_OVERREPORTED). That a granule or an IOPTE is coarser
+ * than what was written is no reason.
+ *
+ * Context: As iommufd_dirty_sink_record().
+ */
+void iommufd_dirty_sink_record_unsure(struct iommufd_dirty_sink *sink, u64 iova,
+				      u64 length)
+{
+	iommufd_dirty_rs_record(sink, iova, length, true);
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_dirty_sink_record_unsure, "IOMMUFD_DIRTY");
+
+bool iommufd_dirty_killed(void)
+{
+	return fatal_signal_pending(current);
+}
+
+struct workqueue_struct *iommufd_dirty_alloc_workqueue(void)
+{
+	return alloc_workqueue("iommufd-dirty", WQ_UNBOUND, 0);
+}
+
+struct file *iommufd_dirty_anon_file(const struct file_operations *fops,
+				     void *private_data)
+{
+	return anon_inode_getfile("[iommufd-dirty]", fops, private_data, O_RDWR);
+}
 
 struct mem_cgroup *iommufd_dirty_memcg_get(void)
 {
@@ -128,25 +170,26 @@ void iommufd_dirty_memcg_leave(struct mem_cgroup *old)
 	set_active_memcg(old);
 }
 
-void iommufd_dirty_trace_start(u32 context, u32 tracker, u64 granule,
-			       u32 nr_ranges, int error)
+void iommufd_dirty_trace_start(u32 context, u32 tracker, u64 cookie,
+			       u64 granule, u32 nr_ranges, int error)
 {
-	trace_iommufd_dirty_start(context, tracker, granule, nr_ranges, error);
+	trace_iommufd_dirty_start(context, tracker, cookie, granule, nr_ranges,
+				  error);
 }
 
-void iommufd_dirty_trace_stop(u32 context, u32 tracker, int error)
+void iommufd_dirty_trace_stop(u32 context, u32 tracker, u64 cookie, int error)
 {
-	trace_iommufd_dirty_stop(context, tracker, error);
+	trace_iommufd_dirty_stop(context, tracker, cookie, error);
 }
 
-void iommufd_dirty_trace_read(u32 context, u32 tracker, u64 iova, u64 length,
-			      u64 extents, u64 ns, int error)
+void iommufd_dirty_trace_read(u32 context, u32 tracker, u64 cookie, u64 iova,
+			      u64 length, u64 extents, u64 ns, int error)
 {
-	trace_iommufd_dirty_read(context, tracker, iova, length, extents, ns,
-				 error);
+	trace_iommufd_dirty_read(context, tracker, cookie, iova, length,
+				 extents, ns, error);
 }
 
-void iommufd_dirty_trace_lost(u32 context, u32 tracker, int error)
+void iommufd_dirty_trace_lost(u32 context, u32 tracker, u64 cookie, int error)
 {
-	trace_iommufd_dirty_lost(context, tracker, error);
+	trace_iommufd_dirty_lost(context, tracker, cookie, error);
 }

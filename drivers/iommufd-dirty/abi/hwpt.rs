@@ -86,9 +86,9 @@ impl Hwpt {
     }
 
     /// Identifies the IOAS.
-    pub(crate) fn space(&self) -> usize {
+    pub(crate) fn space(&self) -> u64 {
         // SAFETY: By the type invariants.
-        unsafe { bindings::iommufd_hwpt_dirty_space(self.hwpt.as_ptr()) as usize }
+        unsafe { bindings::iommufd_hwpt_dirty_space(self.hwpt.as_ptr()) as u64 }
     }
 
     /// Claims the dirty bits and switches tracking on. `EBUSY`: somebody else has.
@@ -153,5 +153,5 @@ impl Drop for Hwpt {
 /// `sink` must be the sink of the op that is being called.
 unsafe extern "C" fn record(sink: *mut c_void, iova: usize, length: usize) {
     // SAFETY: By the safety requirements.
-    unsafe { bindings::iommufd_dirty_rs_record(sink.cast(), iova as u64, length as u64) }
+    unsafe { bindings::iommufd_dirty_rs_record(sink.cast(), iova as u64, length as u64, false) }
 }

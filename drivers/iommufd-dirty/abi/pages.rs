@@ -17,7 +17,10 @@ use core::sync::atomic::{
 };
 use kernel::{
     bindings,
-    page::PAGE_SIZE,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*, //
 };
 
@@ -33,6 +36,8 @@ const WORDS_PER_PAGE: usize = PAGE_SIZE / core::mem::size_of::<u64>();
 /// All of `pages` are pinned for writing.
 pub(crate) struct Pages {
     pages: KVec<*mut bindings::page>,
+    /// User address of the last one.
+    last_addr: u64,
 }
 
 // SAFETY: Pinned pages may be used and unpinned by any task.
@@ -45,29 +50,37 @@ impl Pages {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             pages: KVec::with_capacity(MAX_PAGES, GFP_KERNEL_ACCOUNT)?,
+            last_addr: 0,
         })
     }
 
-    /// Pins all the pages of `window` instead of those that are pinned now.
+    /// Pins the pages of `window` after those that are pinned. Returns the index of its first one:
+    /// that of the last one that is pinned, if it is the same.
     ///
-    /// Errors: `EFAULT` if one of them cannot be written to, `ENOMEM`; then none is pinned.
-    pub(crate) fn pin(&mut self, window: &Window) -> Result {
-        self.unpin();
-        let spare = self.pages.spare_capacity_mut();
-        let count = window.pages;
-        if count > spare.len() {
-            return Err(EINVAL);
-        }
-        let addr = usize::try_from(window.addr).map_err(|_| EFAULT)?;
+    /// Errors: `EFAULT` if one of them cannot be written to, `ENOMEM`, `ENOSPC` if it would be more
+    /// than [`MAX_PAGES`]; then none of the window is pinned.
+    pub(crate) fn pin(&mut self, window: &Window) -> Result<usize> {
+        let pinned = self.pages.len();
+        let again = usize::from(pinned > 0 && window.addr == self.last_addr);
+        let index = pinned.saturating_sub(again);
+        let Some(count) = window.pages.checked_sub(again).filter(|count| *count > 0) else {
+            return Ok(index);
+        };
+        let addr = window.addr.saturating_add((again as u64) << PAGE_SHIFT);
+        let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
         let nr = c_int::try_from(count).map_err(|_| EINVAL)?;
+        let spare = self.pages.spare_capacity_mut();
+        if count > spare.len() || pinned.saturating_add(count) > MAX_PAGES {
+            return Err(ENOSPC);
+        }
         // SAFETY: There is room for `nr` pointers.
-        let pinned = unsafe {
+        let got = unsafe {
             bindings::pin_user_pages_fast(addr, nr, bindings::FOLL_WRITE, spare.as_mut_ptr().cast())
         };
-        let got = match usize::try_from(pinned) {
+        let got = match usize::try_from(got) {
             Ok(got) => got.min(count),
             Err(_) => {
-                let error = Error::from_errno(pinned);
+                let error = Error::from_errno(got);
                 return Err(if error == ENOMEM { ENOMEM } else { EFAULT });
             }
         };
@@ -75,10 +88,17 @@ impl Pages {
         // SAFETY: `got` is within the capacity and those elements are initialised.
         unsafe { self.pages.inc_len(got) };
         if got < count {
-            self.unpin();
+            self.unpin_from(pinned);
             return Err(EFAULT);
         }
-        Ok(())
+        let last = window.pages.saturating_sub(1) as u64;
+        self.last_addr = window.addr.saturating_add(last << PAGE_SHIFT);
+        Ok(index)
+    }
+
+    /// Pages that can be pinned beside those that are.
+    pub(crate) fn room(&self) -> usize {
+        MAX_PAGES.saturating_sub(self.pages.len())
     }
 
     /// Sets bits, counted from the first pinned page, and returns how many were not set before.
@@ -102,14 +122,17 @@ impl Pages {
 
     /// Unpins all.
     pub(crate) fn unpin(&mut self) {
-        if self.pages.is_empty() {
+        self.unpin_from(0);
+    }
+
+    /// Unpins all but the first `keep`.
+    fn unpin_from(&mut self, keep: usize) {
+        let Some(rest) = self.pages.get_mut(keep..).filter(|rest| !rest.is_empty()) else {
             return;
-        }
-        // SAFETY: By the type invariants they are pinned; they were pinned to be written to.
-        unsafe {
-            bindings::unpin_user_pages_dirty_lock(self.pages.as_mut_ptr(), self.pages.len(), true)
         };
-        self.pages.clear();
+        // SAFETY: By the type invariants they are pinned; they were pinned to be written to.
+        unsafe { bindings::unpin_user_pages_dirty_lock(rest.as_mut_ptr(), rest.len(), true) };
+        self.pages.truncate(keep);
     }
 
     /// Bytes of kernel memory held.

@@ -127,6 +127,7 @@ impl Provider {
                 bindings::IOMMUFD_DIRTY_CAP_UPDATE_RANGES,
             ),
             (t.waits, bindings::IOMMUFD_DIRTY_CAP_WAITS),
+            (t.unmap_drops, bindings::IOMMUFD_DIRTY_CAP_UNMAP_DROPS),
         ];
         for (has, cap) in caps {
             if has {
@@ -295,10 +296,10 @@ impl Provider {
     }
 
     /// The I/O address space that the tracker is in at the moment; 0 cannot be told.
-    pub(crate) fn space(&self) -> usize {
+    pub(crate) fn space(&self) -> u64 {
         let Ok(_call) = self.enter() else { return 0 };
         // SAFETY: The call keeps the tracker valid; the field is accessed as `READ_ONCE()` does.
-        unsafe { (&raw const (*self.raw).space).read_volatile() as usize }
+        unsafe { (&raw const (*self.raw).space).read_volatile() }
     }
 
     /// Bytes that the tracker's bitmaps take at the moment.

@@ -64,7 +64,7 @@ static int bind_tracker(struct vfio_mlx5_device *mlx5, u32 flags,
 			void __user *arg, size_t argsz)
 {
 	struct iommufd_dirty_tracker *tracker;
-	const void *space;
+	u64 space;
 	int ret;
 
 	tracker = vfio_mlx5_rs_tracker(mlx5->vf);
@@ -277,12 +277,12 @@ void vfio_mlx5_unregister(void)
 	pci_unregister_driver(&driver);
 }
 
-const void *vfio_mlx5_space(struct vfio_device *device)
+u64 vfio_mlx5_space(struct vfio_device *device)
 {
 #ifdef VFIO_MLX5_SPACE
 	return vfio_device_dirty_space(device);
 #else
-	return NULL;
+	return 0;
 #endif
 }
 

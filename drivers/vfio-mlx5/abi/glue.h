@@ -27,7 +27,7 @@ enum {
 };
 
 /* struct vfio_device and struct pci_dev are none of Rust's business. */
-const void *vfio_mlx5_space(struct vfio_device *device);
+u64 vfio_mlx5_space(struct vfio_device *device);
 const char *vfio_mlx5_name(struct pci_dev *pdev);
 int vfio_mlx5_vf_id(struct pci_dev *pdev);
 

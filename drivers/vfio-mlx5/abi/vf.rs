@@ -111,7 +111,7 @@ unsafe extern "C" fn vfio_mlx5_rs_open(
 ) -> c_int {
     // SAFETY: By the safety requirements.
     let (vf, space) = unsafe { (borrow(vf), bindings::vfio_mlx5_space(device)) };
-    from_result(|| vf.open(space as usize).map(|()| 0))
+    from_result(|| vf.open(space).map(|()| 0))
 }
 
 /// # Safety

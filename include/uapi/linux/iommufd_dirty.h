@@ -17,8 +17,24 @@
  *
  * The ioctls follow iommufd's format: every structure starts with its own size
  * in bytes; what lies beyond the part that the kernel understands must be zero.
- * Addresses and lengths are in bytes. A *granule* is the number of bytes that
- * one bit of a tracker stands for.
+ * Every array comes with the length of one element, for the same reason: of an
+ * element that is longer than the kernel knows, the rest must be zero if it is
+ * read, and is set to zero if it is written; a shorter one than this version's
+ * is EINVAL. Addresses and lengths are in bytes. A *granule* is the number of
+ * bytes that one bit of a tracker stands for.
+ *
+ * An ioctl that goes through an array of ranges has a *cursor*: next_range (the
+ * element to go on with), next_offset (bytes of that element that are done) and
+ * next_tracker (0, or the first tracker that is not done at that place). All
+ * three are 0 when a round begins, and are 0 again when it is complete: the same
+ * structure can be used for the next round as it is. They differ from 0 only
+ * after EINTR or another error, and with IOMMUFD_DIRTY_STATUS_MORE. To go on,
+ * call again with the structure as it is. To begin a new round instead, set them
+ * to 0: nothing is lost by that, and what was delivered is not delivered again.
+ * A round is FINAL only if all the calls that make it up are.
+ *
+ * A signal ends what goes through ranges within one call of one tracker; one that
+ * kills ends START and RANGES as well.
  *
  * Each errno means one thing:
  *
@@ -31,15 +47,21 @@
  *  - EOVERFLOW: an address plus a length wraps
  *  - EFAULT: user memory cannot be read or written
  *  - EBADF, EBADFD: not a file descriptor, or not of what it should be
- *  - ENOENT: no tracker with this id; with IOMMUFD_DIRTY_READ_STRICT, a part of
- *    the request is not tracked
+ *  - ENOENT: no tracker with this id
+ *  - ENXIO: with IOMMUFD_DIRTY_READ_STRICT, a part of the request is not tracked
+ *    or not mapped
+ *  - EDOM: the ranges cover less or more bytes than the tracker can ever take
+ *    (out_min_span, out_max_span of IOMMUFD_DIRTY_TRACKER_INFO)
  *  - ENOMEM: out of memory
- *  - EINTR: a signal came; what was found so far was delivered
+ *  - EINTR: a signal came; what was found so far was delivered, and the cursor
+ *    tells where to go on
  *  - ENODATA: tracking is not started
  *  - EBUSY: tracking is started, or the tracker is in a context already
  *  - ERANGE: the page size is impossible for a tracker
- *  - EXDEV: the tracker belongs to another address space
- *  - ENOSPC: the tracker has no slot, or a limit of the context is reached
+ *  - EXDEV: the tracker belongs to another address space, or its device has
+ *    moved to one or has none
+ *  - ENOSPC: no slot is free, in the tracker or in the context; try again when
+ *    something was given up
  *  - ESHUTDOWN: the tracker is gone, and its policy is FAIL
  *  - EIO: a tracker failed and its policy is FAIL: treat its ranges as dirty
  */
@@ -59,6 +81,8 @@ enum {
 	IOMMUFD_DIRTY_CMD_HARVEST = 0xcb,
 	IOMMUFD_DIRTY_CMD_SET_POLICY = 0xcc,
 	IOMMUFD_DIRTY_CMD_STATS = 0xcd,
+	IOMMUFD_DIRTY_CMD_NEW = 0xce,
+	IOMMUFD_DIRTY_CMD_LIST_RANGES = 0xcf,
 };
 
 /**
@@ -74,28 +98,51 @@ enum iommufd_dirty_feature {
  * struct iommufd_dirty_info - ioctl(IOMMUFD_DIRTY_INFO)
  * @size: sizeof(struct iommufd_dirty_info)
  * @flags: Must be 0
- * @out_version: Version of this interface, 1
- * @out_max_trackers: Trackers that one context may hold
  * @out_features: Bits of enum iommufd_dirty_feature
+ * @out_max_trackers: Trackers that one context may hold
  * @out_max_ranges: Disjoint ranges that one context may track
- * @out_max_read_ranges: Elements of one READ's or CLEAR's array
+ * @out_max_read_ranges: Elements of the array of one READ, CLEAR or HARVEST
+ * @__reserved: 0
  * @out_max_residual: Bytes of kernel memory that one tracker's residual may
- *                    hold; beyond it the residual over-reports
+ *                    hold, and what was harvested of it again; beyond it more
+ *                    is reported than was written
  *
  * What the kernel can do, and its limits. Needs no tracker and no session.
  */
 struct iommufd_dirty_info {
 	__u32 size;
 	__u32 flags;
-	__u32 out_version;
-	__u32 out_max_trackers;
 	__aligned_u64 out_features;
+	__u32 out_max_trackers;
 	__u32 out_max_ranges;
 	__u32 out_max_read_ranges;
+	__u32 __reserved;
 	__aligned_u64 out_max_residual;
 };
 
 #define IOMMUFD_DIRTY_INFO _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_INFO)
+
+/**
+ * struct iommufd_dirty_new - ioctl(IOMMUFD_DIRTY_NEW)
+ * @size: sizeof(struct iommufd_dirty_new)
+ * @flags: Must be 0
+ * @out_fd: File descriptor of a new, empty context; closed on exec
+ * @__reserved: Must be 0
+ *
+ * Make another context, as an open of /dev/iommufd-dirty does: for a program that
+ * was handed one and may not open the node. It has nothing to do with the context
+ * that it is made from, and takes the memory cgroup of the caller.
+ *
+ * EMFILE, ENFILE: no file descriptor is free.
+ */
+struct iommufd_dirty_new {
+	__u32 size;
+	__u32 flags;
+	__s32 out_fd;
+	__u32 __reserved;
+};
+
+#define IOMMUFD_DIRTY_NEW _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_NEW)
 
 /**
  * enum iommufd_dirty_policy - What to do about a tracker that cannot track
@@ -116,13 +163,29 @@ enum iommufd_dirty_policy {
 };
 
 /**
+ * enum iommufd_dirty_bind_flags - Flags of what binds a tracker
+ * @IOMMUFD_DIRTY_BIND_ASSUME_CLEAN: Bound while tracking, the ranges are not
+ *                                   reported dirty once for this tracker
+ *
+ * A tracker that is bound while its context is started is started at once, with
+ * the page size and EXACT of the START. What its device wrote before is not
+ * known: all ranges of the context are reported dirty once, unless userspace
+ * knows better. If it cannot start and its policy is FAIL it is not bound, and
+ * the call returns the error.
+ */
+enum iommufd_dirty_bind_flags {
+	IOMMUFD_DIRTY_BIND_ASSUME_CLEAN = 1 << 0,
+};
+
+/**
  * struct iommufd_dirty_bind_hwpt - ioctl(IOMMUFD_DIRTY_BIND_HWPT)
  * @size: sizeof(struct iommufd_dirty_bind_hwpt)
- * @flags: Must be 0
+ * @flags: Bits of enum iommufd_dirty_bind_flags
  * @iommufd: File descriptor of the /dev/iommu that has the HWPT
  * @hwpt_id: Id of a paging HWPT allocated with IOMMU_HWPT_ALLOC_DIRTY_TRACKING
  * @policy: enum iommufd_dirty_policy
  * @out_tracker_id: Id of the tracker in this context, never 0
+ * @cookie: Any value: given back with all that is told of this tracker
  *
  * Make the dirty bits of an IOMMU page table a tracker of this context. While
  * it is bound the HWPT cannot be destroyed (IOMMU_DESTROY answers EBUSY); while
@@ -138,6 +201,7 @@ struct iommufd_dirty_bind_hwpt {
 	__u32 hwpt_id;
 	__u32 policy;
 	__u32 out_tracker_id;
+	__aligned_u64 cookie;
 };
 
 #define IOMMUFD_DIRTY_BIND_HWPT \
@@ -149,6 +213,7 @@ struct iommufd_dirty_bind_hwpt {
  * @flags: Must be 0
  * @policy: IOMMUFD_DIRTY_POLICY_IGNORE or IOMMUFD_DIRTY_POLICY_ALL_DIRTY
  * @out_tracker_id: Id of the tracker in this context, never 0
+ * @cookie: Any value: given back with all that is told of this tracker
  *
  * Put a member that cannot track into the context, so that what is done about
  * it is explicit.
@@ -158,6 +223,7 @@ struct iommufd_dirty_bind_untracked {
 	__u32 flags;
 	__u32 policy;
 	__u32 out_tracker_id;
+	__aligned_u64 cookie;
 };
 
 #define IOMMUFD_DIRTY_BIND_UNTRACKED \
@@ -178,16 +244,19 @@ enum iommufd_dirty_unbind_flags {
  * @flags: Bits of enum iommufd_dirty_unbind_flags
  * @tracker_id: The tracker that leaves the context
  * @__reserved: Must be 0
+ * @next_iova: With KEEP. In: 0. Out: 0, or after EINTR the address to go on with
  *
  * Stop the tracker if it is started and take it out of the context. Without
  * IOMMUFD_DIRTY_UNBIND_KEEP what it still held dirty is dropped. With it, a
- * tracker that cannot be read is kept as dirty in all its ranges.
+ * tracker that cannot be read is kept as dirty in all its ranges, whatever its
+ * policy. After EINTR it is still bound.
  */
 struct iommufd_dirty_unbind {
 	__u32 size;
 	__u32 flags;
 	__u32 tracker_id;
 	__u32 __reserved;
+	__aligned_u64 next_iova;
 };
 
 #define IOMMUFD_DIRTY_UNBIND _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_UNBIND)
@@ -232,15 +301,19 @@ enum iommufd_dirty_kind {
  * @IOMMUFD_DIRTY_CAP_PEEK: Can be read without clearing; of another tracker a
  *                          NO_CLEAR read moves the dirt into the residual
  * @IOMMUFD_DIRTY_CAP_UPDATE_RANGES: Its ranges can change while it tracks;
- *                                   another tracker is drained and restarted,
- *                                   and its ranges are reported dirty once
- * @IOMMUFD_DIRTY_CAP_WAITS: A read waits for hardware, and is done side by side
- *                           with those of other such trackers
+ *                                   another tracker is restarted, and its ranges
+ *                                   are reported dirty once
+ * @IOMMUFD_DIRTY_CAP_WAITS: A read waits for hardware: it is done side by side
+ *                           with those of other such trackers, and once for many
+ *                           ranges
+ * @IOMMUFD_DIRTY_CAP_UNMAP_DROPS: What is dirty in a range is gone when the range
+ *                                 is unmapped: HARVEST asks such trackers
  */
 enum iommufd_dirty_caps {
 	IOMMUFD_DIRTY_CAP_PEEK = 1 << 0,
 	IOMMUFD_DIRTY_CAP_UPDATE_RANGES = 1 << 1,
 	IOMMUFD_DIRTY_CAP_WAITS = 1 << 2,
+	IOMMUFD_DIRTY_CAP_UNMAP_DROPS = 1 << 3,
 };
 
 /**
@@ -261,7 +334,7 @@ enum iommufd_dirty_state {
 	IOMMUFD_DIRTY_STATE_GONE = 4,
 };
 
-#define IOMMUFD_DIRTY_NAME_LEN 32
+#define IOMMUFD_DIRTY_NAME_LEN 64
 
 /**
  * struct iommufd_dirty_tracker_info - ioctl(IOMMUFD_DIRTY_TRACKER_INFO)
@@ -281,7 +354,11 @@ enum iommufd_dirty_state {
  * @out_min_span: Bytes that its ranges must cover in all, at least
  * @out_max_span: Bytes that its ranges may cover in all; 0 is no limit
  * @out_memory: Bytes of kernel memory held for it, the residual included
+ * @out_cookie: What userspace gave when it bound the tracker
  * @out_name: Name that its owner gave it, NUL-terminated
+ *
+ * Acknowledges the tracker's trouble: see poll() in
+ * Documentation/userspace-api/iommufd-dirty.rst.
  */
 struct iommufd_dirty_tracker_info {
 	__u32 size;
@@ -299,6 +376,7 @@ struct iommufd_dirty_tracker_info {
 	__aligned_u64 out_min_span;
 	__aligned_u64 out_max_span;
 	__aligned_u64 out_memory;
+	__aligned_u64 out_cookie;
 	__u8 out_name[IOMMUFD_DIRTY_NAME_LEN];
 };
 
@@ -331,25 +409,57 @@ enum iommufd_dirty_ranges_flags {
  * @size: sizeof(struct iommufd_dirty_ranges)
  * @flags: Bits of enum iommufd_dirty_ranges_flags
  * @nr_ranges: Elements of the array, not 0
- * @__reserved: Must be 0
+ * @range_len: Bytes of an element, at least sizeof(struct iommufd_dirty_range)
  * @ranges_uptr: User pointer to an array of struct iommufd_dirty_range, each
  *               aligned to 4 KiB
  *
  * Add ranges to those that the context tracks, or remove them; before START or
  * while tracking. All of the array or nothing. Ranges may overlap each other
  * and what is there. While tracking, an added range is reported dirty once
- * (its pages may have been written before), and what a removed range held
- * dirty is dropped: READ or HARVEST it first.
+ * (its pages may have been written before). Of a removed range, what was
+ * harvested is still delivered; what was not is dropped: READ or HARVEST it
+ * first.
+ *
+ * Whether every tracker can take the ranges is asked before any is touched, and
+ * a tracker whose ranges do not change is not called. One that must be restarted
+ * for them reports all its ranges dirty once, and says so
+ * (IOMMUFD_DIRTY_STATUS_OVERREPORTED). After an error every tracker that tracked
+ * still tracks what it did, or more; one that would not start again has failed,
+ * and the next READ says so.
  */
 struct iommufd_dirty_ranges {
 	__u32 size;
 	__u32 flags;
 	__u32 nr_ranges;
-	__u32 __reserved;
+	__u32 range_len;
 	__aligned_u64 ranges_uptr;
 };
 
 #define IOMMUFD_DIRTY_RANGES _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_RANGES)
+
+/**
+ * struct iommufd_dirty_list_ranges - ioctl(IOMMUFD_DIRTY_LIST_RANGES)
+ * @size: sizeof(struct iommufd_dirty_list_ranges)
+ * @flags: Must be 0
+ * @nr_ranges: In: elements of the array. Out: ranges that the context tracks,
+ *             which may be more than the array took
+ * @range_len: Bytes of an element, at least sizeof(struct iommufd_dirty_range);
+ *             not looked at if @nr_ranges is 0
+ * @ranges_uptr: User pointer to an array of struct iommufd_dirty_range; may be
+ *               NULL if @nr_ranges is 0
+ *
+ * What the context tracks: ascending, and ranges that touch are one.
+ */
+struct iommufd_dirty_list_ranges {
+	__u32 size;
+	__u32 flags;
+	__u32 nr_ranges;
+	__u32 range_len;
+	__aligned_u64 ranges_uptr;
+};
+
+#define IOMMUFD_DIRTY_LIST_RANGES \
+	_IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_LIST_RANGES)
 
 /**
  * enum iommufd_dirty_start_flags - Flags of IOMMUFD_DIRTY_START
@@ -370,6 +480,7 @@ enum iommufd_dirty_start_flags {
  * @nr_ranges: Ranges used, after joining
  * @__reserved: 0
  * @memory: Bytes of kernel memory that tracking takes, as its owner tells
+ * @cookie: What userspace gave when it bound the tracker
  */
 struct iommufd_dirty_start_result {
 	__u32 tracker_id;
@@ -378,6 +489,7 @@ struct iommufd_dirty_start_result {
 	__u32 nr_ranges;
 	__u32 __reserved;
 	__aligned_u64 memory;
+	__aligned_u64 cookie;
 };
 
 /**
@@ -389,17 +501,22 @@ struct iommufd_dirty_start_result {
  *               page is told more precisely than this. With ERANGE, what would
  *               have been possible
  * @nr_results: In: elements of the array. Out: trackers in the context
- * @__reserved: Must be 0
+ * @result_len: Bytes of an element, at least
+ *              sizeof(struct iommufd_dirty_start_result); not looked at if
+ *              @nr_results is 0
  * @results_uptr: User pointer to an array of struct iommufd_dirty_start_result,
  *                in the order of IOMMUFD_DIRTY_LIST; may be NULL if @nr_results
  *                is 0
+ *
+ * Trackers with the policy FAIL are started first, so that none of the others
+ * takes a slot that they need.
  *
  * Each tracker gets the coarsest granule that it has and that is not coarser
  * than @page_size, else its finest; one that learns only when it is started how
  * fine it can be may get a coarser one, which a dry run cannot know. All or
  * nothing: if a tracker with the policy FAIL cannot start, those that had
- * started are stopped and its error is returned. The results and @out_granule
- * are written on failure, too.
+ * started are stopped and its error is returned, by a DRY_RUN as well. The
+ * results and @out_granule are written on failure, too.
  */
 struct iommufd_dirty_start {
 	__u32 size;
@@ -407,7 +524,7 @@ struct iommufd_dirty_start {
 	__aligned_u64 page_size;
 	__aligned_u64 out_granule;
 	__u32 nr_results;
-	__u32 __reserved;
+	__u32 result_len;
 	__aligned_u64 results_uptr;
 };
 
@@ -437,8 +554,12 @@ struct iommufd_dirty_stop {
  * @IOMMUFD_DIRTY_READ_COUNT_ONLY: Only count; no bitmap and no extents are
  *                                 written and nothing is cleared
  * @IOMMUFD_DIRTY_READ_EXTENTS: Write an array of extents instead of bitmaps
- * @IOMMUFD_DIRTY_READ_STRICT: A part of the request that is not tracked is
- *                             ENOENT, not a status bit
+ * @IOMMUFD_DIRTY_READ_STRICT: A part of the request that is not tracked or not
+ *                             mapped is ENXIO, not a status bit, whatever the
+ *                             policy of the tracker that has the hole. What is
+ *                             not tracked is seen before anything is read; what
+ *                             is not mapped may be seen when bits were set
+ *                             already: @out_dirty and the cursor tell
  */
 enum iommufd_dirty_read_flags {
 	IOMMUFD_DIRTY_READ_NO_CLEAR = 1 << 0,
@@ -457,9 +578,12 @@ enum iommufd_dirty_read_flags {
  *                                  dirty in all its ranges
  * @IOMMUFD_DIRTY_STATUS_MORE: The array of extents is full; the same call again
  *                             goes on where this one stopped
- * @IOMMUFD_DIRTY_STATUS_OVERREPORTED: A residual ran out of memory at some time
- *                                     in this session, and reports more than
- *                                     was written
+ * @IOMMUFD_DIRTY_STATUS_OVERREPORTED: This call may have reported more than was
+ *                                     written, beyond what granules and page
+ *                                     sizes make of it: for want of memory, or
+ *                                     because a tracker was restarted or bound,
+ *                                     or a range added, while tracking.
+ *                                     IOMMUFD_DIRTY_STATS tells how much
  */
 enum iommufd_dirty_status {
 	IOMMUFD_DIRTY_STATUS_HOLE = 1 << 0,
@@ -474,10 +598,14 @@ enum iommufd_dirty_status {
  * @iova: First byte, of any alignment
  * @length: Bytes, of any alignment, not 0; @iova + @length - 1 must not wrap
  * @bitmap_uptr: User pointer to the bitmap, of any alignment. Bit n is bit n % 8
- *               of byte n / 8, that is little-endian u64 words. Ignored with
- *               COUNT_ONLY and EXTENTS, where it must be 0
+ *               of byte n / 8, that is little-endian u64 words. Must be 0 with
+ *               COUNT_ONLY and EXTENTS, which have no bitmap
  * @bit_offset: Bit that stands for @iova; bit @bit_offset + (address - @iova) /
  *              page_size stands for address
+ *
+ * The memory of a bitmap belongs to the call while it lasts: bits that are set in
+ * a page of a file that is truncated, punched or discarded meanwhile are gone
+ * with the page.
  */
 struct iommufd_dirty_bitmap {
 	__aligned_u64 iova;
@@ -487,29 +615,62 @@ struct iommufd_dirty_bitmap {
 };
 
 /**
+ * struct iommufd_dirty_read_result - What a READ or HARVEST did with one tracker
+ * @tracker_id: The tracker
+ * @error: 0, or the negative errno because of which its policy stands in for it
+ * @status: Bits of enum iommufd_dirty_status, of this tracker
+ * @__reserved: 0
+ * @bytes: Bytes of the request that it reported dirty in this call, before the
+ *         trackers were merged: in whole granules or IOPTEs, not in pages
+ * @cookie: What userspace gave when it bound the tracker
+ */
+struct iommufd_dirty_read_result {
+	__u32 tracker_id;
+	__s32 error;
+	__u32 status;
+	__u32 __reserved;
+	__aligned_u64 bytes;
+	__aligned_u64 cookie;
+};
+
+/**
  * struct iommufd_dirty_read - ioctl(IOMMUFD_DIRTY_READ)
  * @size: sizeof(struct iommufd_dirty_read)
  * @flags: Bits of enum iommufd_dirty_read_flags
  * @tracker_id: The tracker to read; 0 reads them all, merged
  * @nr_ranges: Elements of the array of ranges; 0 is an empty success
- * @ranges_uptr: User pointer to an array of struct iommufd_dirty_bitmap
+ * @ranges_uptr: User pointer to an array of struct iommufd_dirty_bitmap. Elements
+ *               may be in any order; ascending ones are read with the fewest
+ *               calls of a tracker that waits. Where two of them overlap, what
+ *               is dirty is reported for one of them
+ * @range_len: Bytes of an element, at least sizeof(struct iommufd_dirty_bitmap)
+ * @next_range: Cursor: element to go on with
+ * @next_offset: Cursor: bytes of that element that are done
+ * @next_tracker: Cursor: 0, or the tracker to go on with
+ * @nr_results: Elements of the array of results
  * @page_size: Bytes per bit: a power of two, 4 KiB or more; it need not be the
  *             granule of any tracker
  * @extents_uptr: With EXTENTS, user pointer to an array of
- *                struct iommufd_dirty_range that receives the dirty extents in
- *                ascending order for each range, grown to whole pages of
- *                @page_size counted from the range's iova and cut at the
- *                range's end; else must be 0
+ *                struct iommufd_dirty_range that receives the dirty extents,
+ *                grown to whole pages of @page_size counted from the range's
+ *                iova and cut at the range's end. For each range they ascend and
+ *                do not overlap. After EINTR the next call may repeat (and a
+ *                COUNT_ONLY count again) a page larger than 4 KiB. Else must be 0
  * @nr_extents: With EXTENTS, elements of that array, not 0; else must be 0
+ * @extent_len: With EXTENTS, bytes of an element, at least
+ *              sizeof(struct iommufd_dirty_range); else must be 0
+ * @results_uptr: User pointer to an array of struct iommufd_dirty_read_result, in
+ *                the order of IOMMUFD_DIRTY_LIST; may be NULL if @nr_results is 0
+ * @result_len: Bytes of an element, at least
+ *              sizeof(struct iommufd_dirty_read_result); not looked at if
+ *              @nr_results is 0
  * @out_status: Bits of enum iommufd_dirty_status
  * @out_dirty: Pages of @page_size that this call reported: the bits that it set
  *             and that were not set already, or the pages in the extents, or
  *             the count
- * @next_range: In: element of the array of ranges to begin with. Out: element
- *              to go on with; @nr_ranges when all was read
  * @out_nr_extents: Extents written by this call, from the array's beginning
- * @next_offset: In: bytes of that element to skip, a multiple of @page_size.
- *               Out: bytes of element @next_range that were read
+ * @out_nr_results: Trackers in the context, which may be more than the array of
+ *                  results took
  *
  * Collect what was written since the last READ. What it promises:
  *
@@ -526,10 +687,9 @@ struct iommufd_dirty_bitmap {
  *  7. What is not tracked reads clean and sets a status bit.
  *
  * What is out is written on error, too: take what this call reported, then go on
- * after EINTR or with IOMMUFD_DIRTY_STATUS_MORE by calling again with the
- * structure as it is. A call that could not even begin (EINTR while another call
- * has the context) reports nothing: set @out_dirty and @out_nr_extents to 0
- * before the first one.
+ * with the cursor (see "General ioctl format"). A call that could not even begin
+ * (EINTR while another call has the context) reports nothing: set @out_dirty and
+ * @out_nr_extents to 0 before the first one.
  */
 struct iommufd_dirty_read {
 	__u32 size;
@@ -537,14 +697,21 @@ struct iommufd_dirty_read {
 	__u32 tracker_id;
 	__u32 nr_ranges;
 	__aligned_u64 ranges_uptr;
+	__u32 range_len;
+	__u32 next_range;
+	__aligned_u64 next_offset;
+	__u32 next_tracker;
+	__u32 nr_results;
 	__aligned_u64 page_size;
 	__aligned_u64 extents_uptr;
 	__u32 nr_extents;
+	__u32 extent_len;
+	__aligned_u64 results_uptr;
+	__u32 result_len;
 	__u32 out_status;
 	__aligned_u64 out_dirty;
-	__u32 next_range;
 	__u32 out_nr_extents;
-	__aligned_u64 next_offset;
+	__u32 out_nr_results;
 };
 
 #define IOMMUFD_DIRTY_READ _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_READ)
@@ -556,11 +723,17 @@ struct iommufd_dirty_read {
  * @tracker_id: The tracker to clear; 0 clears them all
  * @nr_ranges: Elements of the array
  * @ranges_uptr: User pointer to an array of struct iommufd_dirty_bitmap
+ * @range_len: Bytes of an element, at least sizeof(struct iommufd_dirty_bitmap)
+ * @next_range: Cursor: element to go on with
+ * @next_offset: Cursor: bytes of that element that are done
+ * @next_tracker: Cursor: 0, or the tracker to go on with
+ * @out_status: Bits of enum iommufd_dirty_status
  * @page_size: Bytes per bit: a power of two, 4 KiB or more
  *
  * Clear exactly the pages whose bits are set, as KVM_CLEAR_DIRTY_LOG does after
- * a READ with NO_CLEAR: clear first, then copy the page. On an error some of
- * the pages may still be dirty; none that was not asked for is clean.
+ * a READ with NO_CLEAR: clear first, then copy the page. Each page of bitmap
+ * takes one call of each tracker, however its bits are scattered. On an error
+ * some of the pages may still be dirty; none that was not asked for is clean.
  */
 struct iommufd_dirty_clear {
 	__u32 size;
@@ -568,6 +741,11 @@ struct iommufd_dirty_clear {
 	__u32 tracker_id;
 	__u32 nr_ranges;
 	__aligned_u64 ranges_uptr;
+	__u32 range_len;
+	__u32 next_range;
+	__aligned_u64 next_offset;
+	__u32 next_tracker;
+	__u32 out_status;
 	__aligned_u64 page_size;
 };
 
@@ -577,23 +755,37 @@ struct iommufd_dirty_clear {
  * struct iommufd_dirty_harvest - ioctl(IOMMUFD_DIRTY_HARVEST)
  * @size: sizeof(struct iommufd_dirty_harvest)
  * @flags: Must be 0
- * @tracker_id: The tracker; 0 is all of them
+ * @tracker_id: The tracker; 0 is all that have IOMMUFD_DIRTY_CAP_UNMAP_DROPS
+ * @nr_ranges: Elements of the array
+ * @ranges_uptr: User pointer to an array of struct iommufd_dirty_range, of any
+ *               alignment
+ * @range_len: Bytes of an element, at least sizeof(struct iommufd_dirty_range)
+ * @next_range: Cursor: element to go on with
+ * @next_offset: Cursor: bytes of that element that are done
+ * @next_tracker: Cursor: 0, or the tracker to go on with
  * @out_status: Bits of enum iommufd_dirty_status
- * @iova: First byte, of any alignment
- * @length: Bytes, not 0
  *
- * Take the range's dirt out of the hardware into the residual, to be called
- * before the range is unmapped; the next READ delivers it. If a tracker fails,
- * the whole range is kept as dirty for it, and, if its policy is FAIL, its error
- * is returned.
+ * Take what is dirty in the ranges out of page tables that are about to lose it,
+ * to be called before the ranges are unmapped; the next READ of these addresses
+ * delivers it, whatever is tracked then. If a tracker fails, the whole range is
+ * kept as dirty for it, whatever its policy, and, if that is FAIL, its error is
+ * returned.
+ *
+ * Not for an address that may be mapped to another page before the next READ, as
+ * a vIOMMU's guest does: what is kept would be reported for that page. There a
+ * READ of the range comes before the unmap.
  */
 struct iommufd_dirty_harvest {
 	__u32 size;
 	__u32 flags;
 	__u32 tracker_id;
+	__u32 nr_ranges;
+	__aligned_u64 ranges_uptr;
+	__u32 range_len;
+	__u32 next_range;
+	__aligned_u64 next_offset;
+	__u32 next_tracker;
 	__u32 out_status;
-	__aligned_u64 iova;
-	__aligned_u64 length;
 };
 
 #define IOMMUFD_DIRTY_HARVEST \
@@ -606,7 +798,8 @@ struct iommufd_dirty_harvest {
  * @tracker_id: The tracker
  * @policy: enum iommufd_dirty_policy; FAIL is EINVAL for an untracked member
  *
- * Change a tracker's policy, at any time.
+ * Change a tracker's policy, at any time. Acknowledges its trouble, as
+ * IOMMUFD_DIRTY_TRACKER_INFO does.
  */
 struct iommufd_dirty_set_policy {
 	__u32 size;
@@ -634,8 +827,10 @@ struct iommufd_dirty_set_policy {
  * @out_bitmap_bytes: The part of @out_memory that is bitmaps
  * @out_residual_bytes: Bytes of I/O address space that are dirty in the residual
  * @out_residual_memory: The part of @out_memory that is the residual
- * @out_overreported: Bytes of I/O address space that a residual reported dirty
- *                    for want of memory
+ * @out_overreported: Bytes of I/O address space that were reported dirty in this
+ *                    session, or will be, and of which it is not known whether
+ *                    they were written, see IOMMUFD_DIRTY_STATUS_OVERREPORTED
+ * @out_cookie: What userspace gave when it bound the tracker; 0 of the context
  */
 struct iommufd_dirty_stats {
 	__u32 size;
@@ -652,6 +847,7 @@ struct iommufd_dirty_stats {
 	__aligned_u64 out_residual_bytes;
 	__aligned_u64 out_residual_memory;
 	__aligned_u64 out_overreported;
+	__aligned_u64 out_cookie;
 };
 
 #define IOMMUFD_DIRTY_STATS _IO(IOMMUFD_DIRTY_TYPE, IOMMUFD_DIRTY_CMD_STATS)
@@ -663,7 +859,8 @@ struct iommufd_dirty_stats {
  * SET puts the device's tracker into a context: who holds the device decides,
  * holding a context grants nothing. PROBE tells whether the device has a
  * tracker. EBUSY: it is in a context already, or VFIO's own DMA logging is
- * started.
+ * started. EXDEV: the device is in another I/O address space than the context's
+ * trackers, or in no iommufd.
  */
 #define VFIO_DEVICE_FEATURE_DIRTY_TRACKER 64
 
@@ -672,13 +869,15 @@ struct iommufd_dirty_stats {
  * @context_fd: File descriptor of a /dev/iommufd-dirty
  * @policy: enum iommufd_dirty_policy
  * @out_tracker_id: Id of the tracker in that context, never 0
- * @__reserved: Must be 0
+ * @flags: Bits of enum iommufd_dirty_bind_flags
+ * @cookie: Any value: given back with all that is told of this tracker
  */
 struct vfio_device_feature_dirty_tracker {
 	__s32 context_fd;
 	__u32 policy;
 	__u32 out_tracker_id;
-	__u32 __reserved;
+	__u32 flags;
+	__aligned_u64 cookie;
 };
 
 #endif

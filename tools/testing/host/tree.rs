@@ -12,6 +12,7 @@ use iommufd_dirty_logic::{
     tracked::Tracked,
     tree::{
         Room,
+        Run,
         Then,
         Tree,
         LAST_PAGE, //
@@ -62,25 +63,31 @@ impl Room for Left {
 }
 
 /// The runs that a read finds.
-fn runs(tree: &Tree, first: u64, last: u64, then: Then) -> Vec<(u64, u64)> {
+fn runs(tree: &Tree, first: u64, last: u64, then: Then) -> Vec<Run> {
     let mut runs = Vec::new();
-    tree.read(first, last, then, |first, last| runs.push((first, last)));
+    tree.read(first, last, then, |run| runs.push(run));
     runs
 }
 
-/// The pages that a read finds, which must come in ascending runs that do not touch.
+fn has(run: &Run, page: u64) -> bool {
+    (run.first..=run.last).contains(&page)
+}
+
+/// The pages that a read finds with memory enough: in ascending runs that do not touch, and sure.
 fn pages(tree: &Tree, first: u64, last: u64, then: Then) -> BTreeSet<u64> {
     let runs = runs(tree, first, last, then);
     for pair in runs.windows(2) {
-        assert!(pair[0].1 + 1 < pair[1].0, "{runs:?}");
+        assert!(pair[0].last + 1 < pair[1].first, "{runs:?}");
     }
-    runs.iter().flat_map(|run| run.0..=run.1).collect()
+    assert!(runs.iter().all(|run| run.sure), "{runs:?}");
+    runs.iter().flat_map(|run| run.first..=run.last).collect()
 }
 
 #[derive(Debug, Clone)]
 enum Do {
     Mark(u64, u64),
     Read(u64, u64, Then),
+    Forget(u64, u64),
 }
 
 /// Pages in a window of 2^20 around a place where nodes of all levels end.
@@ -99,7 +106,8 @@ fn actions(base: u64) -> impl Strategy<Value = Vec<Do>> {
         Do::Read(a.min(b), a.max(b), then)
     });
     let mark = (page(base), length).prop_map(|(first, more)| Do::Mark(first, first + more));
-    prop::collection::vec(prop_oneof![2 => mark, 1 => read], 1..40)
+    let forget = (page(base), page(base)).prop_map(|(a, b)| Do::Forget(a.min(b), a.max(b)));
+    prop::collection::vec(prop_oneof![4 => mark, 2 => read, 1 => forget], 1..40)
 }
 
 fn bases() -> impl Strategy<Value = u64> {
@@ -133,13 +141,18 @@ proptest! {
                         set.retain(|page| !wanted.contains(page));
                     }
                 }
+                Do::Forget(first, last) => {
+                    tree.forget(first, last);
+                    set.retain(|page| !(first..=last).contains(page));
+                }
             }
         }
         prop_assert_eq!(pages(&tree, 0, u64::MAX, Then::Clear), set);
         prop_assert_eq!(runs(&tree, 0, u64::MAX, Then::Clear), []);
     }
 
-    /// When memory ends nothing is forgotten, and what is told is clean afterwards.
+    /// When memory ends nothing is forgotten, what is told is clean afterwards, and what may not have
+    /// been marked is told as unsure: the others were.
     #[test]
     fn never_forgets(left in 0..12_usize, todo in bases().prop_flat_map(actions)) {
         let (tree, room) = (Tree::new(), Left::new(left));
@@ -152,18 +165,41 @@ proptest! {
                 }
                 Do::Read(first, last, then) => {
                     let found = runs(&tree, first, last, then);
-                    let told = |page: &u64| found.iter().any(|run| (run.0..=run.1).contains(page));
+                    let told = |page: &u64| found.iter().any(|run| has(run, *page));
                     prop_assert!(set.range(first..=last).all(told));
+                    let mut sure = found.iter().filter(|run| run.sure);
+                    prop_assert!(sure.all(|run| (run.first..=run.last).all(|at| set.contains(&at))));
                     if then == Then::Clear {
                         set.retain(|page| !told(page));
                     }
                 }
+                Do::Forget(first, last) => {
+                    tree.forget(first, last);
+                    set.retain(|page| !(first..=last).contains(page));
+                }
             }
         }
         let found = runs(&tree, 0, u64::MAX, Then::Clear);
-        prop_assert!(set.iter().all(|page| found.iter().any(|r| (r.0..=r.1).contains(page))));
+        prop_assert!(set.iter().all(|page| found.iter().any(|run| has(run, *page))));
         prop_assert_eq!(runs(&tree, 0, u64::MAX, Then::Clear), []);
     }
+}
+
+#[test]
+fn sure_and_unsure_are_not_joined() {
+    // Memory for the way to one leaf, and for no other.
+    let (tree, room) = (Tree::new(), Left::new(7));
+    let run = |first, last, sure| Run { first, last, sure };
+    tree.mark(4095, 4097, &room);
+    let both = [run(4095, 4095, true), run(4096, 8191, false)];
+    assert_eq!(runs(&tree, 0, u64::MAX, Then::Keep), both);
+
+    // What is forgotten beside a page leaves it as it is, and all of it is forgotten in the end.
+    tree.forget(4095, 8190);
+    let rest = [run(4096, 8191, false)];
+    assert_eq!(runs(&tree, 8191, 8191, Then::Keep), rest);
+    tree.forget(4096, 8191);
+    assert_eq!(runs(&tree, 0, u64::MAX, Then::Keep), []);
 }
 
 /// Pages of a TiB.
@@ -206,10 +242,8 @@ fn one_page_in_a_terabyte_is_found_without_a_scan() {
     runs(&tree, 0, TIB - 1, Then::Clear);
     tree.mark(123_456_789, 123_456_789, &room);
     looks();
-    assert_eq!(
-        runs(&tree, 0, TIB - 1, Then::Clear),
-        [(123_456_789, 123_456_789)]
-    );
+    let found = runs(&tree, 0, TIB - 1, Then::Clear);
+    assert!(found.len() == 1 && found[0].first == 123_456_789 && found[0].last == 123_456_789);
     assert!(looks() < 300);
 }
 
@@ -219,7 +253,7 @@ fn the_whole_address_space() {
     tree.mark(7, 7, &room);
     tree.mark(LAST_PAGE, u64::MAX, &room);
     let found = runs(&tree, 0, u64::MAX, Then::Clear);
-    assert!(found[0].0 == 0 && found.last().unwrap().1 >= LAST_PAGE);
+    assert!(found[0].first == 0 && found.last().unwrap().last >= LAST_PAGE);
     tree.mark(u64::MAX, u64::MAX, &room);
     assert_eq!(runs(&tree, 0, u64::MAX, Then::Clear), []);
 }
@@ -236,8 +270,8 @@ fn marks_and_reads_race() {
 
     let read = || {
         let mut found = found.lock().unwrap();
-        tree.read(0, LAST_PAGE, Then::Clear, |first, last| {
-            for page in first..=last {
+        tree.read(0, LAST_PAGE, Then::Clear, |run| {
+            for page in run.first..=run.last {
                 // See place().
                 let n = page / 977;
                 assert_eq!(page % 977, 0);

@@ -228,10 +228,12 @@ TEST_F_TIMEOUT(bench_software, extents, 300)
 			.flags = IOMMUFD_DIRTY_READ_EXTENTS,
 			.tracker_id = self->id[0],
 			.nr_ranges = 1,
+			.range_len = sizeof(range),
 			.ranges_uptr = (uintptr_t)&range,
 			.page_size = SZ_4K,
 			.extents_uptr = (uintptr_t)extents,
 			.nr_extents = ARRAY_SIZE(extents),
+			.extent_len = sizeof(extents[0]),
 		};
 
 		let_write(_metadata, self, variant, 1);

@@ -75,6 +75,7 @@ static void extents(struct __test_metadata *_metadata,
 		.size = sizeof(cmd),
 		.flags = flags,
 		.nr_ranges = 1,
+		.range_len = sizeof(range),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = SZ_4K,
 	};
@@ -82,9 +83,10 @@ static void extents(struct __test_metadata *_metadata,
 	if (flags & IOMMUFD_DIRTY_READ_EXTENTS) {
 		cmd.extents_uptr = (uintptr_t)self->found;
 		cmd.nr_extents = ARRAY_SIZE(self->found);
+		cmd.extent_len = sizeof(self->found[0]);
 	}
 	ASSERT_EQ(0, ioctl(self->fd, IOMMUFD_DIRTY_READ, &cmd));
-	ASSERT_EQ(1, cmd.next_range);
+	ASSERT_EQ(0, cmd.next_range);
 	ASSERT_EQ(self->nr, cmd.out_dirty);
 	self->nr_found = cmd.out_nr_extents;
 	count->user_bytes = sizeof(cmd) +

@@ -89,6 +89,7 @@ TEST_F(bitmaps, many_ranges_share_a_bitmap)
 	struct iommufd_dirty_read cmd = {
 		.size = sizeof(cmd),
 		.nr_ranges = ARRAY_SIZE(ranges),
+		.range_len = sizeof(struct iommufd_dirty_bitmap),
 		.ranges_uptr = (uintptr_t)ranges,
 		.page_size = SZ_4K,
 	};
@@ -115,7 +116,7 @@ TEST_F(bitmaps, many_ranges_share_a_bitmap)
 	ASSERT_EQ(0, ioctl(members->fd, IOMMUFD_DIRTY_READ, &cmd));
 	EXPECT_EQ(LONG_MAX, guarded_diff(&guarded));
 	EXPECT_EQ(newly, cmd.out_dirty);
-	EXPECT_EQ(ARRAY_SIZE(ranges), cmd.next_range);
+	EXPECT_EQ(0, cmd.next_range);
 	guarded_free(&guarded);
 }
 
@@ -126,6 +127,7 @@ TEST_F(bitmaps, begins_where_it_is_told)
 	struct iommufd_dirty_read cmd = {
 		.size = sizeof(cmd),
 		.nr_ranges = 2,
+		.range_len = sizeof(struct iommufd_dirty_bitmap),
 		.ranges_uptr = (uintptr_t)ranges,
 		.page_size = SZ_4K,
 		.next_range = 1,

@@ -186,6 +186,7 @@ static void *part_reader_run(void *data)
 		struct iommufd_dirty_read cmd = {
 			.size = sizeof(cmd),
 			.nr_ranges = 1,
+			.range_len = sizeof(range),
 			.ranges_uptr = (uintptr_t)&range,
 			.page_size = SZ_4K,
 		};
@@ -253,6 +254,7 @@ static void *nibble_reader_run(void *data)
 			.size = sizeof(cmd),
 			.flags = IOMMUFD_DIRTY_READ_NO_CLEAR,
 			.nr_ranges = ARRAY_SIZE(reader->ranges),
+			.range_len = sizeof(reader->ranges[0]),
 			.ranges_uptr = (uintptr_t)reader->ranges,
 			.page_size = SZ_4K,
 		};

@@ -67,17 +67,18 @@ TEST_F(debugging, fdinfo_tells_of_each_tracker)
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", self->fd);
 	text = text_of(path, self->text, sizeof(self->text));
 	ASSERT_NE(NULL, text);
+	EXPECT_NE(NULL, strstr(text, "\nbusy:\t0\n"));
 	EXPECT_NE(NULL, strstr(text, "\nstarted:\t1\n"));
 	EXPECT_NE(NULL, strstr(text, "\nranges:\t1\n"));
 	snprintf(line, sizeof(line), "\ntracked-bytes:\t%llu\n",
 		 (unsigned long long)MEMBERS_SIZE);
 	EXPECT_NE(NULL, strstr(text, line));
 	snprintf(line, sizeof(line),
-		 "\ntracker:\tid=%u kind=device name=mock state=tracking policy=0 granule=4096 residual=0\n",
+		 "\ntracker:\tid=%u cookie=0 kind=device name=mock state=tracking policy=0 granule=4096 residual=0\n",
 		 self->members.member[0].id);
 	EXPECT_NE(NULL, strstr(text, line));
 	snprintf(line, sizeof(line),
-		 "\ntracker:\tid=%u kind=device name=mock state=lost policy=0 granule=4096 residual=0\n",
+		 "\ntracker:\tid=%u cookie=0 kind=device name=mock state=lost policy=0 granule=4096 residual=0\n",
 		 self->members.member[1].id);
 	EXPECT_NE(NULL, strstr(text, line));
 }

@@ -61,13 +61,6 @@ static inline int _emulated_open(unsigned int n)
 	return vfio_device_open(path);
 }
 
-static inline int _vfio_detach(int device)
-{
-	struct vfio_device_detach_iommufd_pt cmd = { .argsz = sizeof(cmd) };
-
-	return ioctl(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &cmd);
-}
-
 /* 0 or more, or -1. */
 static inline int _emulated_run(int device, __u32 op, __u64 iova, __u64 length,
 				__u32 pattern)

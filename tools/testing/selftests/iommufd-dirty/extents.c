@@ -23,8 +23,10 @@ static unsigned int read_extents(struct __test_metadata *_metadata,
 		.size = sizeof(cmd),
 		.flags = IOMMUFD_DIRTY_READ_EXTENTS | flags,
 		.nr_ranges = 1,
+		.range_len = sizeof(struct iommufd_dirty_bitmap),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = page_size,
+		.extent_len = sizeof(struct iommufd_dirty_range),
 		.extents_uptr = (uintptr_t)extents,
 	};
 	__u64 pages = (length - 1) / page_size + 1;
@@ -63,7 +65,7 @@ static unsigned int read_extents(struct __test_metadata *_metadata,
 				bit_set(guarded.bits, page);
 		}
 	} while (cmd.out_status & IOMMUFD_DIRTY_STATUS_MORE);
-	EXPECT_EQ(1, cmd.next_range);
+	EXPECT_EQ(0, cmd.next_range);
 	EXPECT_EQ(newly, told);
 	EXPECT_EQ(LONG_MAX, guarded_diff(&guarded));
 	guarded_free(&guarded);
@@ -109,8 +111,10 @@ TEST_F(extents, full_array_loses_nothing)
 		.size = sizeof(cmd),
 		.flags = IOMMUFD_DIRTY_READ_EXTENTS,
 		.nr_ranges = 1,
+		.range_len = sizeof(struct iommufd_dirty_bitmap),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = SZ_4K,
+		.extent_len = sizeof(struct iommufd_dirty_range),
 		.extents_uptr = (uintptr_t)&extent,
 		.nr_extents = 1,
 	};
@@ -160,8 +164,10 @@ TEST_F(extents, several_ranges)
 		.size = sizeof(cmd),
 		.flags = IOMMUFD_DIRTY_READ_EXTENTS,
 		.nr_ranges = ARRAY_SIZE(ranges),
+		.range_len = sizeof(struct iommufd_dirty_bitmap),
 		.ranges_uptr = (uintptr_t)ranges,
 		.page_size = SZ_4K,
+		.extent_len = sizeof(struct iommufd_dirty_range),
 		.extents_uptr = (uintptr_t)extents,
 	};
 	unsigned int i, calls = 0;
@@ -195,7 +201,7 @@ TEST_F(extents, several_ranges)
 			}
 		}
 	} while (cmd.out_status & IOMMUFD_DIRTY_STATUS_MORE);
-	EXPECT_EQ(ARRAY_SIZE(ranges), cmd.next_range);
+	EXPECT_EQ(0, cmd.next_range);
 	EXPECT_EQ(LONG_MAX, guarded_diff(&guarded));
 	guarded_free(&guarded);
 }
@@ -209,9 +215,11 @@ TEST_F(extents, bad_array_is_efault_and_loses_nothing)
 		.size = sizeof(cmd),
 		.flags = IOMMUFD_DIRTY_READ_EXTENTS,
 		.nr_ranges = 1,
+		.range_len = sizeof(struct iommufd_dirty_bitmap),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = SZ_4K,
 		.nr_extents = 16,
+		.extent_len = sizeof(struct iommufd_dirty_range),
 	};
 	struct iommufd_dirty_range *extent;
 	void *page = mmap(NULL, 2 * SZ_4K, PROT_READ,
@@ -291,8 +299,10 @@ TEST_F(slow, extents_go_on_after_a_signal)
 		.size = sizeof(cmd),
 		.flags = IOMMUFD_DIRTY_READ_EXTENTS,
 		.nr_ranges = ARRAY_SIZE(ranges),
+		.range_len = sizeof(struct iommufd_dirty_bitmap),
 		.ranges_uptr = (uintptr_t)ranges,
 		.page_size = SZ_4K,
+		.extent_len = sizeof(struct iommufd_dirty_range),
 		.extents_uptr = (uintptr_t)extents,
 		.nr_extents = ARRAY_SIZE(extents),
 	};
@@ -338,7 +348,7 @@ TEST_F(slow, extents_go_on_after_a_signal)
 	ASSERT_EQ(0, interrupt_every(0));
 
 	EXPECT_NE(0, interrupted);
-	EXPECT_EQ(ARRAY_SIZE(ranges), cmd.next_range);
+	EXPECT_EQ(0, cmd.next_range);
 	EXPECT_EQ(LONG_MAX, guarded_diff(&guarded));
 	guarded_free(&guarded);
 }

@@ -67,6 +67,7 @@ static int do_read_parts(struct sweep *sweep)
 	struct iommufd_dirty_read cmd = {
 		.size = sizeof(cmd),
 		.nr_ranges = ARRAY_SIZE(ranges),
+		.range_len = sizeof(ranges[0]),
 		.ranges_uptr = (uintptr_t)ranges,
 		.page_size = SZ_4K,
 	};
@@ -151,10 +152,12 @@ static int do_extents(struct sweep *sweep)
 		.size = sizeof(cmd),
 		.flags = IOMMUFD_DIRTY_READ_EXTENTS,
 		.nr_ranges = 1,
+		.range_len = sizeof(range),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = SZ_4K,
 		.extents_uptr = (uintptr_t)extents,
 		.nr_extents = ARRAY_SIZE(extents),
+		.extent_len = sizeof(extents[0]),
 	};
 	int ret = ioctl(sweep->members.fd, IOMMUFD_DIRTY_READ, &cmd);
 	int err = errno;

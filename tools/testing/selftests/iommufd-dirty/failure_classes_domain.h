@@ -99,6 +99,7 @@ static void track_dirty(struct domain *dom)
 	struct iommufd_dirty_ranges ranges = {
 		.size = sizeof(ranges),
 		.nr_ranges = 1,
+		.range_len = sizeof(struct iommufd_dirty_range),
 		.ranges_uptr = (uintptr_t)&range,
 	};
 	struct iommufd_dirty_start start = {
@@ -219,6 +220,7 @@ static int read_dirty(struct domain *dom, const struct request *req)
 	struct iommufd_dirty_read cmd = {
 		.size = sizeof(cmd),
 		.nr_ranges = 1,
+		.range_len = sizeof(struct iommufd_dirty_bitmap),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = req->page_size,
 	};

@@ -19,6 +19,7 @@ union any_cmd {
 	struct iommufd_dirty_bind_untracked bind_untracked;
 	struct iommufd_dirty_unbind unbind;
 	struct iommufd_dirty_list list;
+	struct iommufd_dirty_list_ranges list_ranges;
 	struct iommufd_dirty_tracker_info tracker_info;
 	struct iommufd_dirty_ranges ranges;
 	struct iommufd_dirty_start start;
@@ -64,12 +65,12 @@ static const struct command commands[] = {
 	  sizeof(struct iommufd_dirty_tracker_info), .writes = true },
 	{ "RANGES", IOMMUFD_DIRTY_RANGES, sizeof(struct iommufd_dirty_ranges),
 	  .known_flags = IOMMUFD_DIRTY_RANGES_REMOVE |
-			 IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN,
-	  .reserved = offsetof(struct iommufd_dirty_ranges, __reserved) },
+			 IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN },
+	{ "LIST_RANGES", IOMMUFD_DIRTY_LIST_RANGES,
+	  sizeof(struct iommufd_dirty_list_ranges), .writes = true },
 	{ "START", IOMMUFD_DIRTY_START, sizeof(struct iommufd_dirty_start),
 	  .known_flags = IOMMUFD_DIRTY_START_DRY_RUN |
 			 IOMMUFD_DIRTY_START_EXACT,
-	  .reserved = offsetof(struct iommufd_dirty_start, __reserved),
 	  .writes = true },
 	{ "STOP", IOMMUFD_DIRTY_STOP, sizeof(struct iommufd_dirty_stop),
 	  .started = true },
@@ -159,6 +160,7 @@ static void prepare(struct __test_metadata *_metadata, struct target *target,
 		break;
 	case IOMMUFD_DIRTY_RANGES:
 		cmd->ranges.nr_ranges = 1;
+		cmd->ranges.range_len = sizeof(target->range);
 		cmd->ranges.ranges_uptr = (uintptr_t)&target->range;
 		break;
 	case IOMMUFD_DIRTY_START:
@@ -166,17 +168,20 @@ static void prepare(struct __test_metadata *_metadata, struct target *target,
 		break;
 	case IOMMUFD_DIRTY_READ:
 		cmd->read.nr_ranges = 1;
+		cmd->read.range_len = sizeof(target->bitmap);
 		cmd->read.ranges_uptr = (uintptr_t)&target->bitmap;
 		cmd->read.page_size = SZ_4K;
 		break;
 	case IOMMUFD_DIRTY_CLEAR:
 		cmd->clear.nr_ranges = 1;
+		cmd->clear.range_len = sizeof(target->bitmap);
 		cmd->clear.ranges_uptr = (uintptr_t)&target->bitmap;
 		cmd->clear.page_size = SZ_4K;
 		break;
 	case IOMMUFD_DIRTY_HARVEST:
-		cmd->harvest.iova = IOVA;
-		cmd->harvest.length = LENGTH;
+		cmd->harvest.nr_ranges = 1;
+		cmd->harvest.range_len = sizeof(target->range);
+		cmd->harvest.ranges_uptr = (uintptr_t)&target->range;
 		break;
 	case IOMMUFD_DIRTY_SET_POLICY:
 		cmd->set_policy.tracker_id = target->id;
@@ -432,12 +437,12 @@ TEST_F(ioctl, unknown_number_is_enotty)
 
 	for (nr = 0; nr < 256; nr++) {
 		if (nr >= IOMMUFD_DIRTY_CMD_BASE &&
-		    nr <= IOMMUFD_DIRTY_CMD_STATS)
+		    nr <= IOMMUFD_DIRTY_CMD_LIST_RANGES)
 			continue;
 		EXPECT_ERRNO(ENOTTY,
 			     ioctl(target->fd, _IO(IOMMUFD_DIRTY_TYPE, nr), &cmd));
 	}
-	for (nr = IOMMUFD_DIRTY_CMD_BASE; nr <= IOMMUFD_DIRTY_CMD_STATS; nr++) {
+	for (nr = IOMMUFD_DIRTY_CMD_BASE; nr <= IOMMUFD_DIRTY_CMD_LIST_RANGES; nr++) {
 		EXPECT_ERRNO(ENOTTY, ioctl(target->fd, _IO('M', nr), &cmd));
 		EXPECT_ERRNO(ENOTTY, ioctl(target->fd,
 					   _IOWR(IOMMUFD_DIRTY_TYPE, nr, __u32),

@@ -144,6 +144,7 @@ static inline int _test_cmd_ranges(int fd, __u32 flags,
 		.size = sizeof(cmd),
 		.flags = flags,
 		.nr_ranges = nr,
+		.range_len = sizeof(*ranges),
 		.ranges_uptr = (uintptr_t)ranges,
 	};
 
@@ -179,6 +180,7 @@ _test_cmd_start_results(int fd, __u32 flags, __u64 page_size, __u64 *granule,
 		.flags = flags,
 		.page_size = page_size,
 		.nr_results = *nr,
+		.result_len = sizeof(*results),
 		.results_uptr = (uintptr_t)results,
 	};
 	int ret = ioctl(fd, IOMMUFD_DIRTY_START, &cmd);
@@ -212,7 +214,28 @@ static inline int _test_cmd_stop(int fd)
 #define test_cmd_stop(fd) ASSERT_EQ(0, _test_cmd_stop(fd))
 #define test_err_stop(_errno, fd) EXPECT_ERRNO(_errno, _test_cmd_stop(fd))
 
-/* One range; for all else fill in struct iommufd_dirty_read and use ioctl(). */
+/* Of @nr elements of @array, with 4 KiB pages; what follows is for other fields. */
+#define read_cmd(array, nr, ...)                           \
+	((struct iommufd_dirty_read){                      \
+		.size = sizeof(struct iommufd_dirty_read), \
+		.nr_ranges = (nr),                         \
+		.range_len = sizeof(*(array)),             \
+		.ranges_uptr = (uintptr_t)(array),         \
+		.page_size = SZ_4K,                        \
+		__VA_ARGS__                                \
+	})
+
+/* Fields for a READ into @nr elements of @array. */
+#define into_extents(array, nr)                            \
+	.extents_uptr = (uintptr_t)(array), .nr_extents = (nr), \
+	.extent_len = sizeof(*(array))
+
+/* Fields for a READ with results in @nr elements of @array. */
+#define with_results(array, nr)                            \
+	.results_uptr = (uintptr_t)(array), .nr_results = (nr), \
+	.result_len = sizeof(*(array))
+
+/* One range; for all else use read_cmd() and ioctl(). */
 static inline int _test_cmd_read(int fd, __u32 id, __u32 flags, __u64 iova,
 				 __u64 length, __u64 page_size, void *bitmap,
 				 __u32 *status, __u64 *dirty)
@@ -227,6 +250,7 @@ static inline int _test_cmd_read(int fd, __u32 id, __u32 flags, __u64 iova,
 		.flags = flags,
 		.tracker_id = id,
 		.nr_ranges = 1,
+		.range_len = sizeof(range),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = page_size,
 	};
@@ -266,6 +290,7 @@ static inline int _test_cmd_clear(int fd, __u32 id, __u64 iova, __u64 length,
 		.size = sizeof(cmd),
 		.tracker_id = id,
 		.nr_ranges = 1,
+		.range_len = sizeof(range),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = page_size,
 	};
@@ -283,11 +308,13 @@ static inline int _test_cmd_clear(int fd, __u32 id, __u64 iova, __u64 length,
 static inline int _test_cmd_harvest(int fd, __u32 id, __u64 iova, __u64 length,
 				    __u32 *status)
 {
+	struct iommufd_dirty_range range = { .iova = iova, .length = length };
 	struct iommufd_dirty_harvest cmd = {
 		.size = sizeof(cmd),
 		.tracker_id = id,
-		.iova = iova,
-		.length = length,
+		.nr_ranges = 1,
+		.range_len = sizeof(range),
+		.ranges_uptr = (uintptr_t)&range,
 	};
 	int ret = ioctl(fd, IOMMUFD_DIRTY_HARVEST, &cmd);
 

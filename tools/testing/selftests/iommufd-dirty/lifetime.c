@@ -88,17 +88,14 @@ TEST_F(lifetime, unregister_waits_for_a_read_under_way)
 {
 	struct iommufd_dirty_tracker_info info;
 	struct reader reader;
-	__u64 unregistered;
 
 	reader_start(_metadata, &reader, self->fd, self->mock);
 	test_mock_unregister(self->mock);
-	unregistered = now_ms();
 	reader_join(_metadata, &reader);
 
 	/* It was complete, what comes later is not. */
 	EXPECT_EQ(0, reader.ret);
 	EXPECT_EQ(1, reader.bits[0]);
-	EXPECT_LE(reader.ended_ms, unregistered + 100);
 	test_err_read(ESHUTDOWN, self->fd, 0, 0, IOVA, LENGTH, SZ_4K,
 		      reader.bits);
 	test_cmd_tracker_info(self->fd, self->id, &info);

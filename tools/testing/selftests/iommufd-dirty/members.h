@@ -276,7 +276,8 @@ static inline void members_open(struct __test_metadata *_metadata,
 	for (i = 0; i < variant->mocks; i++) {
 		struct mock_create create = {
 			.caps = (i & 1 ? MOCK_CAP_PEEK : 0) |
-				(i & 2 ? MOCK_CAP_WAITS : 0),
+				(i & 2 ? MOCK_CAP_WAITS : 0) |
+				MOCK_CAP_UNMAP_DROPS,
 			.block = i & 4 ? SZ_64K : 0,
 		};
 

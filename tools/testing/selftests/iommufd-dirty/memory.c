@@ -9,7 +9,7 @@
 
 #define IOVA 0x100000000ULL
 /* Every other page is written: an extent for each. */
-#define EXTENTS 20000U
+#define EXTENTS 60000U
 #define LENGTH (2ULL * EXTENTS * SZ_4K)
 
 struct session {
@@ -55,7 +55,7 @@ static void fill_residual(struct __test_metadata *_metadata,
 			  struct session *session)
 {
 	test_mock_dirty_stride(session->mock, IOVA, SZ_4K, 2 * SZ_4K, EXTENTS);
-	test_cmd_harvest(session->fd, 0, IOVA, LENGTH, NULL);
+	test_cmd_harvest(session->fd, session->id, IOVA, LENGTH, NULL);
 }
 
 /* All that was written is read, and how much else; then it is clean. */
@@ -113,7 +113,7 @@ TEST_F(memory, residual_is_sparse_and_given_back)
 
 	/* What lies side by side is one extent. */
 	test_mock_dirty(session->mock, IOVA, LENGTH);
-	test_cmd_harvest(session->fd, 0, IOVA, LENGTH, NULL);
+	test_cmd_harvest(session->fd, session->id, IOVA, LENGTH, NULL);
 	test_cmd_stats(session->fd, session->id, &stats);
 	EXPECT_EQ(LENGTH, stats.out_residual_bytes);
 	EXPECT_GE(SZ_64K, stats.out_residual_memory);
@@ -175,25 +175,70 @@ TEST_F(memory, opener_out_of_memory_overreports_and_survives)
 	char limit[32];
 	__u32 status;
 	__u64 dirty;
+	int max;
 
 	if (enter_cgroup())
 		SKIP(return, "no memory cgroup: %s", strerror(errno));
+	/* Where nothing is left, there is no memory to open a file either. */
+	max = open(CGROUP "/iommufd-dirty/memory.max", O_WRONLY | O_CLOEXEC);
+	ASSERT_NE(-1, max);
 	open_context(_metadata, session);
 	/* All that the rest needs is in memory before the limit is set. */
 	test_cmd_stats(session->fd, session->id, &stats);
 	test_mock_dirty_stride(session->mock, IOVA, SZ_4K, 2 * SZ_4K, EXTENTS);
+	/* Nothing that could be reclaimed instead; EAGAIN says that it is less. */
+	write_file(CGROUP "/iommufd-dirty/memory.reclaim", "1G");
 	snprintf(limit, sizeof(limit), "%lld",
 		 cgroup_value("memory.current") + 65536);
-	ASSERT_EQ(0, write_file(CGROUP "/iommufd-dirty/memory.max", limit));
+	ASSERT_EQ(strlen(limit), write(max, limit, strlen(limit)));
 	/* Neither an error nor the OOM killer. */
-	test_cmd_harvest(session->fd, 0, IOVA, LENGTH, NULL);
+	test_cmd_harvest(session->fd, session->id, IOVA, LENGTH, NULL);
 	test_cmd_stats(session->fd, session->id, &stats);
 	test_cmd_count(session->fd, 0, IOVA, LENGTH, &status, &dirty);
-	ASSERT_EQ(0, write_file(CGROUP "/iommufd-dirty/memory.max", "max"));
+	ASSERT_EQ(3, pwrite(max, "max", 3, 0));
+	close(max);
 	EXPECT_LT(0, stats.out_overreported);
 	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_OVERREPORTED, status);
 	EXPECT_LT(EXTENTS, dirty);
 	EXPECT_LT(0, drain(_metadata, session, &status));
+}
+
+/* A limit is no reason to fail as long as something can be given up for it. */
+TEST_F(memory, what_can_be_reclaimed_is)
+{
+	static struct iommufd_dirty_range ranges[16384];
+	struct session *session = &self->session;
+	size_t length = 16 * sizeof(ranges);
+	char limit[32];
+	unsigned int i;
+	void *spare;
+	int max;
+
+	if (enter_cgroup())
+		SKIP(return, "no memory cgroup: %s", strerror(errno));
+	max = open(CGROUP "/iommufd-dirty/memory.max", O_WRONLY | O_CLOEXEC);
+	ASSERT_NE(-1, max);
+	open_context(_metadata, session);
+	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
+		ranges[i].iova = 2 * IOVA + i * 2 * SZ_4K;
+		ranges[i].length = SZ_4K;
+	}
+	/* Memory that was given up, and is there until somebody needs it. */
+	spare = mmap(NULL, length, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, spare);
+	memset(spare, 1, length);
+	ASSERT_EQ(0, madvise(spare, length, MADV_FREE));
+	snprintf(limit, sizeof(limit), "%lld", cgroup_value("memory.current"));
+	ASSERT_EQ(strlen(limit), write(max, limit, strlen(limit)));
+	EXPECT_EQ(0, _test_cmd_ranges(session->fd, 0, ranges,
+				      ARRAY_SIZE(ranges)))
+	{
+		TH_LOG("RANGES: %s", strerror(errno));
+	}
+	ASSERT_EQ(3, pwrite(max, "max", 3, 0));
+	close(max);
+	munmap(spare, length);
 }
 
 TEST_HARNESS_MAIN

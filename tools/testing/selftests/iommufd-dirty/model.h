@@ -263,6 +263,7 @@ static inline void __model_read(struct __test_metadata *_metadata,
 		.flags = read->flags,
 		.tracker_id = read->tracker_id,
 		.nr_ranges = 1,
+		.range_len = sizeof(struct iommufd_dirty_bitmap),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = read->page_size,
 	};
@@ -294,7 +295,7 @@ static inline void __model_read(struct __test_metadata *_metadata,
 		       guarded.bits[at], guarded.shadow_bits[at]);
 	}
 	EXPECT_EQ(newly, cmd.out_dirty);
-	EXPECT_EQ(1, cmd.next_range);
+	EXPECT_EQ(0, cmd.next_range);
 	EXPECT_EQ(0, cmd.next_offset);
 	read->out_status = cmd.out_status;
 	if (!(read->flags & IOMMUFD_DIRTY_READ_NO_CLEAR))

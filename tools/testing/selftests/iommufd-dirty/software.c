@@ -284,10 +284,12 @@ TEST_F(software, extents)
 		.size = sizeof(cmd),
 		.flags = IOMMUFD_DIRTY_READ_EXTENTS,
 		.nr_ranges = 1,
+		.range_len = sizeof(range),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = SZ_4K,
 		.extents_uptr = (uintptr_t)extents,
 		.nr_extents = 4,
+		.extent_len = sizeof(extents[0]),
 	};
 
 	test_cmd_start(self->fd, SZ_4K);

@@ -50,7 +50,7 @@ TEST_F(software, moved_to_another_address_space)
 	read_part(BASE, SZ_64K / 2);
 
 	ASSERT_EQ(0, _vfio_attach(dev->fd, ioas_id));
-	test_err_read(EIO, self->fd, 0, 0, BASE, SIZE, SZ_4K, bits);
+	test_err_read(EXDEV, self->fd, 0, 0, BASE, SIZE, SZ_4K, bits);
 	ASSERT_EQ(0, _vfio_attach(dev->fd, self->members.ioas_id));
 	read_all();
 
@@ -59,6 +59,45 @@ TEST_F(software, moved_to_another_address_space)
 	test_err_start(EXDEV, self->fd, 0, SZ_4K);
 	ASSERT_EQ(0, _vfio_detach(dev->fd));
 	test_err_start(EXDEV, self->fd, 0, SZ_4K);
+
+	/* In no iommufd it cannot be bound either. */
+	test_cmd_unbind(self->fd, dev->id, 0);
+	EXPECT_EQ(0, _vfio_dirty_probe(dev->fd));
+	test_err_vfio_dirty_bind(EXDEV, dev->fd, self->fd, POLICY_FAIL);
+	ASSERT_EQ(0, _vfio_attach(dev->fd, self->members.ioas_id));
+	test_vfio_dirty_bind(dev->fd, self->fd, POLICY_FAIL, &dev->id);
+}
+
+/*
+ * Bound while its context tracks it is started before the bind is done, in the
+ * space that it is in by now.
+ */
+TEST_F(software, moved_and_bound_while_tracking)
+{
+	struct emulated *dev = &self->dev[1];
+	__u32 ioas_id;
+
+	ASSERT_EQ(0, _iommu_ioas_alloc(self->members.iommu, &ioas_id));
+	test_cmd_unbind(self->fd, dev->id, 0);
+	test_cmd_start(self->fd, SZ_4K);
+	ASSERT_EQ(0, _vfio_attach(dev->fd, ioas_id));
+	test_err_vfio_dirty_bind(EXDEV, dev->fd, self->fd, POLICY_FAIL);
+	ASSERT_EQ(0, _vfio_attach(dev->fd, self->members.ioas_id));
+	test_vfio_dirty_bind(dev->fd, self->fd, POLICY_FAIL, &dev->id);
+	/* What it wrote before is not known. */
+	model_write(&self->members.model, dev->who, BASE, SIZE, SZ_4K);
+	read_all();
+	write_some(dev, 20);
+	read_all();
+
+	/* There, as well, if nothing else of the context is elsewhere. */
+	test_cmd_unbind(self->fd, dev->id, 0);
+	test_cmd_unbind(self->fd, self->dev[0].id, 0);
+	ASSERT_EQ(0, _vfio_attach(dev->fd, ioas_id));
+	test_vfio_dirty_bind(dev->fd, self->fd, POLICY_FAIL, &dev->id);
+	model_write(&self->members.model, dev->who, BASE, SIZE, SZ_4K);
+	read_all();
+	read_all();
 }
 
 /* What a context that refuses the device learns of its address space is not kept. */

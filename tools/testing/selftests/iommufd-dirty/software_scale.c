@@ -88,6 +88,7 @@ struct extents {
 	struct iommufd_dirty_range at[EXTENTS];
 	unsigned int nr;
 	__u64 pages;
+	__u32 status;
 };
 
 /* READ of the whole range. */
@@ -99,16 +100,19 @@ static void read_extents(struct __test_metadata *_metadata, int fd,
 		.size = sizeof(cmd),
 		.flags = IOMMUFD_DIRTY_READ_EXTENTS,
 		.nr_ranges = 1,
+		.range_len = sizeof(range),
 		.ranges_uptr = (uintptr_t)&range,
 		.page_size = SZ_4K,
 		.extents_uptr = (uintptr_t)out->at,
 		.nr_extents = EXTENTS,
+		.extent_len = sizeof(out->at[0]),
 	};
 
 	ASSERT_EQ(0, ioctl(fd, IOMMUFD_DIRTY_READ, &cmd));
-	ASSERT_EQ(1, cmd.next_range);
+	ASSERT_EQ(0, cmd.next_range);
 	out->nr = cmd.out_nr_extents;
 	out->pages = cmd.out_dirty;
+	out->status = cmd.out_status;
 }
 
 static bool has_page(const struct extents *extents, __u64 iova)
@@ -151,6 +155,7 @@ TEST_F(software_scale, a_sparse_terabyte)
 		read_extents(_metadata, self->fd, &extents);
 		ASSERT_EQ(PLACES, extents.nr);
 		ASSERT_EQ(PLACES, extents.pages);
+		EXPECT_EQ(0, extents.status);
 		for (i = 0; i < PLACES; i++)
 			ASSERT_EQ(PLACE(i), extents.at[i].iova);
 	}
@@ -161,6 +166,7 @@ TEST_F(software_scale, a_sparse_terabyte)
 	EXPECT_EQ(0, extents.nr);
 	test_cmd_stats(self->fd, self->dev.id, &after);
 	EXPECT_EQ(before.out_extents, after.out_extents);
+	EXPECT_EQ(0, after.out_overreported);
 	EXPECT_EQ(bytes, after.out_bitmap_bytes);
 
 	test_cmd_stop(self->fd);
@@ -191,10 +197,12 @@ TEST_F(software_scale, too_much_is_reported_when_memory_ends)
 		for (i = 0; i < PLACES; i++)
 			ASSERT_TRUE(has_page(&extents, PLACE(i)));
 		EXPECT_LT(PLACES, extents.pages);
+		EXPECT_EQ(IOMMUFD_DIRTY_STATUS_OVERREPORTED, extents.status);
 
 		/* Once: the next READ is clean, the one after a write is not. */
 		read_extents(_metadata, self->fd, &extents);
 		EXPECT_EQ(0, extents.nr);
+		EXPECT_EQ(0, extents.status);
 		write_at(PLACE(PLACES - 1));
 		read_extents(_metadata, self->fd, &extents);
 		EXPECT_TRUE(has_page(&extents, PLACE(PLACES - 1)));
@@ -208,7 +216,138 @@ TEST_F(software_scale, too_much_is_reported_when_memory_ends)
 		write_at(PLACE(i * 64));
 	read_extents(_metadata, self->fd, &extents);
 	EXPECT_EQ(8, extents.pages);
+	EXPECT_EQ(0, extents.status);
 
+	close_device();
+}
+
+/* Two GiB, in blocks that are one allocation each: 64 KiB are not enough for all. */
+#define BLOCK (16 * SZ_1M)
+#define BLOCK_PAGES (BLOCK / SZ_4K)
+#define BLOCKS 128U
+#define BLOCK_PLACE(n) ((n) * BLOCK + (n) * 37 % BLOCK_PAGES * SZ_4K)
+#define BLOCKS_BYTES (BLOCKS * BLOCK / SZ_4K / 8)
+
+/* READ of all blocks, and what it did with two trackers. */
+static __u32 read_blocks(struct __test_metadata *_metadata, int fd, __u32 id,
+			 __u32 flags, __u8 *bits,
+			 struct iommufd_dirty_read_result *results)
+{
+	struct iommufd_dirty_bitmap range = {
+		.iova = BASE,
+		.length = BLOCKS * BLOCK,
+		.bitmap_uptr = (uintptr_t)bits,
+	};
+	struct iommufd_dirty_read cmd = {
+		.size = sizeof(cmd),
+		.flags = flags,
+		.tracker_id = id,
+		.nr_ranges = 1,
+		.range_len = sizeof(range),
+		.ranges_uptr = (uintptr_t)&range,
+		.page_size = SZ_4K,
+		.nr_results = 2,
+		.result_len = sizeof(*results),
+		.results_uptr = (uintptr_t)results,
+	};
+
+	memset(bits, 0, BLOCKS_BYTES);
+	ASSERT_EQ(0, ioctl(fd, IOMMUFD_DIRTY_READ, &cmd));
+	EXPECT_EQ(2, cmd.nr_results);
+	return cmd.out_status;
+}
+
+/*
+ * Each block is as it was written, but for those without memory, which are dirty as
+ * a whole if there was a write. How many are these?
+ */
+static unsigned int whole_blocks(struct __test_metadata *_metadata,
+				 const __u8 *bits, const __u8 *written)
+{
+	static const __u8 none[BLOCK_PAGES / 8];
+	unsigned int n, at, whole = 0;
+
+	for (n = 0; n < BLOCKS; n++) {
+		const __u8 *block = bits + n * sizeof(none);
+		const __u8 *model = written + n * sizeof(none);
+
+		if (!memcmp(block, model, sizeof(none)))
+			continue;
+		ASSERT_NE(0, memcmp(none, model, sizeof(none)));
+		for (at = 0; at < sizeof(none); at++)
+			ASSERT_EQ(0xff, block[at]);
+		whole++;
+	}
+	return whole;
+}
+
+/* More than was written: the call, the tracker and the statistics say so. */
+TEST_F(software_scale, what_is_reported_for_want_of_memory_says_so)
+{
+	static __u8 bits[BLOCKS_BYTES], written[2][BLOCKS_BYTES];
+	struct iommufd_dirty_read_result results[2];
+	const __u32 over = IOMMUFD_DIRTY_STATUS_OVERREPORTED;
+	struct iommufd_dirty_stats stats;
+	struct emulated other;
+	unsigned int n, whole;
+	__u32 status;
+
+	close_device();
+	ASSERT_EQ(0, load_emulated("software_max_kib=64"));
+	open_device();
+	emulated_open(&other, 1, self->iommu, self->ioas_id);
+	test_vfio_dirty_bind(other.fd, self->fd, POLICY_FAIL, &other.id);
+	test_cmd_start(self->fd, SZ_4K);
+	for (n = 0; n < BLOCKS; n++) {
+		map_at(BASE + BLOCK_PLACE(n));
+		write_at(BASE + BLOCK_PLACE(n));
+		bit_set(written[0], BLOCK_PLACE(n) / SZ_4K);
+	}
+	for (n = 0; n < BLOCKS; n += 40) {
+		ASSERT_EQ(0, _emulated_run(other.fd, EMULATED_DMA_WRITE,
+					   BASE + BLOCK_PLACE(n), 1, 1));
+		bit_set(written[1], BLOCK_PLACE(n) / SZ_4K);
+	}
+
+	/* Merged. */
+	status = read_blocks(_metadata, self->fd, 0,
+			     IOMMUFD_DIRTY_READ_NO_CLEAR, bits, results);
+	EXPECT_EQ(over, status);
+	EXPECT_EQ(self->dev.id, results[0].tracker_id);
+	EXPECT_EQ(over, results[0].status);
+	EXPECT_EQ(other.id, results[1].tracker_id);
+	EXPECT_EQ(0, results[1].status);
+	EXPECT_LT(0, whole_blocks(_metadata, bits, written[0]));
+
+	/* The one that had memory enough. */
+	status = read_blocks(_metadata, self->fd, other.id, 0, bits, results);
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, whole_blocks(_metadata, bits, written[1]));
+	test_cmd_stats(self->fd, other.id, &stats);
+	EXPECT_EQ(0, stats.out_overreported);
+
+	/* A page of the last block, and then the rest of it, and all others. */
+	test_cmd_read(self->fd, self->dev.id, 0, BASE + BLOCKS * BLOCK - SZ_4K,
+		      SZ_4K, SZ_4K, bits, &status, NULL);
+	EXPECT_EQ(over, status);
+	status = read_blocks(_metadata, self->fd, self->dev.id, 0, bits,
+			     results);
+	EXPECT_EQ(over, status);
+	EXPECT_FALSE(bit_test(bits, BLOCKS * BLOCK_PAGES - 1));
+	bit_set(bits, BLOCKS * BLOCK_PAGES - 1);
+	whole = whole_blocks(_metadata, bits, written[0]);
+	EXPECT_LT(0, whole);
+	test_cmd_stats(self->fd, self->dev.id, &stats);
+	EXPECT_LE(whole * BLOCK, stats.out_overreported);
+
+	/* What is over is over. */
+	status = read_blocks(_metadata, self->fd, 0, 0, bits, results);
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, results[0].status);
+	EXPECT_EQ(0, results[0].bytes);
+
+	test_cmd_unbind(self->fd, other.id, 0);
+	close(other.fd);
 	close_device();
 }
 

@@ -132,9 +132,9 @@ TEST_F(start, granule_that_the_start_tells)
 
 	/* As it would have been told before, if it had been known. */
 	test_cmd_range_add(self->fd, IOVA + 2 * SZ_64K, SZ_4K);
-	EXPECT_ERRNO(ENOSPC, _test_cmd_start_results(self->fd, 0, SZ_4K,
-						     &granule, &result, &nr));
-	EXPECT_EQ(-ENOSPC, result.error);
+	EXPECT_ERRNO(EDOM, _test_cmd_start_results(self->fd, 0, SZ_4K,
+						   &granule, &result, &nr));
+	EXPECT_EQ(-EDOM, result.error);
 	test_mock_state(self->mock[0], &state);
 	EXPECT_EQ(0, state.started);
 }
@@ -305,21 +305,21 @@ TEST_F(start, span_that_is_too_long_is_known_before_anything_starts)
 	test_cmd_range_add(self->fd, far, LENGTH);
 	for (flags = 0; flags <= IOMMUFD_DIRTY_START_DRY_RUN; flags++) {
 		nr = 2;
-		EXPECT_ERRNO(ENOSPC,
+		EXPECT_ERRNO(EDOM,
 			     _test_cmd_start_results(self->fd, flags, SZ_4K,
 						     &granule, results, &nr));
-		EXPECT_EQ(-ENOSPC, results[0].error);
+		EXPECT_EQ(-EDOM, results[0].error);
 		EXPECT_EQ(0, results[1].error);
 	}
 	/* All up to there: too long for both. */
 	test_cmd_range_add(self->fd, 0, far);
 	for (flags = 0; flags <= IOMMUFD_DIRTY_START_DRY_RUN; flags++) {
 		nr = 2;
-		EXPECT_ERRNO(ENOSPC,
+		EXPECT_ERRNO(EDOM,
 			     _test_cmd_start_results(self->fd, flags, SZ_4K,
 						     &granule, results, &nr));
-		EXPECT_EQ(-ENOSPC, results[0].error);
-		EXPECT_EQ(-ENOSPC, results[1].error);
+		EXPECT_EQ(-EDOM, results[0].error);
+		EXPECT_EQ(-EDOM, results[1].error);
 	}
 	for (i = 0; i < 2; i++) {
 		test_mock_state(self->mock[i], &state);

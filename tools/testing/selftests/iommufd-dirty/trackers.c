@@ -35,7 +35,7 @@ FIXTURE_TEARDOWN(trackers)
 
 static short polled(int fd)
 {
-	struct pollfd pollfd = { .fd = fd, .events = POLLPRI };
+	struct pollfd pollfd = { .fd = fd, .events = POLLPRI | POLLIN };
 
 	poll(&pollfd, 1, 0);
 	return pollfd.revents;
@@ -127,6 +127,9 @@ TEST_F(trackers, untracked_member_follows_its_policy)
 	EXPECT_EQ(0, dirty);
 }
 
+/* An event loop may know only files that can be read. */
+#define TROUBLE (POLLPRI | POLLIN)
+
 TEST_F(trackers, poll_tells_of_a_lost_tracker_until_stop)
 {
 	struct iommufd_dirty_tracker_info info;
@@ -135,8 +138,8 @@ TEST_F(trackers, poll_tells_of_a_lost_tracker_until_stop)
 	test_cmd_start(self->fd, SZ_4K);
 	EXPECT_EQ(0, polled(self->fd));
 	test_mock_knob(self->bad, MOCK_KNOB_LOSE, EREMOTEIO);
-	EXPECT_EQ(POLLPRI, polled(self->fd));
-	EXPECT_EQ(POLLPRI, polled(self->fd));
+	EXPECT_EQ(TROUBLE, polled(self->fd));
+	EXPECT_EQ(TROUBLE, polled(self->fd));
 	test_cmd_stop(self->fd);
 	EXPECT_EQ(0, polled(self->fd));
 
@@ -153,8 +156,47 @@ TEST_F(trackers, poll_tells_of_a_tracker_that_is_gone)
 {
 	test_cmd_start(self->fd, SZ_4K);
 	test_mock_unregister(self->bad);
-	EXPECT_EQ(POLLPRI, polled(self->fd));
+	EXPECT_EQ(TROUBLE, polled(self->fd));
 	test_cmd_stop(self->fd);
+	/* It still is, and nobody was told. */
+	EXPECT_EQ(TROUBLE, polled(self->fd));
+	test_err_start(ESHUTDOWN, self->fd, 0, SZ_4K);
+	test_cmd_unbind(self->fd, self->bad_id, 0);
+	EXPECT_EQ(0, polled(self->fd));
+}
+
+/* Whoever asks what is the matter, or does something about it, knows. */
+TEST_F(trackers, poll_is_quiet_when_the_trouble_is_known)
+{
+	struct iommufd_dirty_tracker_info info;
+	__u32 status;
+
+	test_cmd_start(self->fd, SZ_4K);
+	test_mock_knob(self->bad, MOCK_KNOB_LOSE, EREMOTEIO);
+	test_cmd_tracker_info(self->fd, self->members.member[0].id, &info);
+	EXPECT_EQ(TROUBLE, polled(self->fd));
+	test_cmd_tracker_info(self->fd, self->bad_id, &info);
+	EXPECT_EQ(-EREMOTEIO, info.out_error);
+	EXPECT_EQ(0, polled(self->fd));
+	test_cmd_stop(self->fd);
+
+	test_cmd_start(self->fd, SZ_4K);
+	test_mock_knob(self->bad, MOCK_KNOB_LOSE, EREMOTEIO);
+	EXPECT_EQ(TROUBLE, polled(self->fd));
+	test_cmd_set_policy(self->fd, self->bad_id, POLICY_IGNORE);
+	EXPECT_EQ(0, polled(self->fd));
+	status = members_read_all(&self->members);
+	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_IGNORED, status);
+
+	/* One of two is known. */
+	test_cmd_stop(self->fd);
+	test_cmd_start(self->fd, SZ_4K);
+	test_mock_knob(self->bad, MOCK_KNOB_LOSE, EREMOTEIO);
+	test_mock_knob(self->members.member[0].mock, MOCK_KNOB_LOSE, EIO);
+	test_cmd_unbind(self->fd, self->bad_id, 0);
+	EXPECT_EQ(TROUBLE, polled(self->fd));
+	test_cmd_set_policy(self->fd, self->members.member[0].id,
+			    POLICY_ALL_DIRTY);
 	EXPECT_EQ(0, polled(self->fd));
 }
 

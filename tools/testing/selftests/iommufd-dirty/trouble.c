@@ -262,7 +262,80 @@ TEST_F(trouble, unbind_keep_of_what_cannot_be_read_is_all_dirty)
 	test_cmd_count(self->fd, 0, MEMBERS_BASE, MEMBERS_SIZE, &status,
 		       &dirty);
 	EXPECT_EQ(BITS, dirty);
-	EXPECT_EQ(0, status);
+	/* Nobody knows how much of it was written. */
+	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_OVERREPORTED, status);
+}
+
+/* A loss that is reported while the last READ is under way: there is no next. */
+FIXTURE(last_read)
+{
+	struct members members;
+	int fd;
+	int bad;
+	__u32 bad_id;
+};
+
+FIXTURE_VARIANT(last_read)
+{
+	__u32 caps;
+};
+
+FIXTURE_VARIANT_ADD(last_read, direct) {};
+FIXTURE_VARIANT_ADD(last_read, waits) { .caps = MOCK_CAP_WAITS };
+
+FIXTURE_SETUP(last_read)
+{
+	struct members_variant one = { .mocks = 1 };
+	struct mock_create create = { .caps = variant->caps };
+
+	members_open(_metadata, &self->members, &one);
+	members_add_mock(_metadata, &self->members, &create);
+	self->fd = self->members.fd;
+	self->bad = self->members.member[1].mock;
+	self->bad_id = self->members.member[1].id;
+	test_cmd_start(self->fd, SZ_4K);
+	test_mock_dirty(self->members.member[0].mock, MEMBERS_BASE, SZ_4K);
+	test_mock_knob(self->bad, MOCK_KNOB_LOSE_IN_READ, EREMOTEIO);
+}
+
+FIXTURE_TEARDOWN(last_read)
+{
+	members_close(&self->members);
+}
+
+TEST_F(last_read, policy_fail_is_an_error)
+{
+	__u8 bits[BITS / 8] = {};
+
+	test_err_read(EIO, self->fd, 0, IOMMUFD_DIRTY_READ_FINAL, MEMBERS_BASE,
+		      MEMBERS_SIZE, SZ_4K, bits);
+	/* What the other one had is not held back. */
+	EXPECT_EQ(1, bits[0]);
+}
+
+TEST_F(last_read, policy_ignore_says_so)
+{
+	__u8 bits[BITS / 8] = {};
+	__u32 status;
+
+	test_cmd_set_policy(self->fd, self->bad_id, POLICY_IGNORE);
+	test_cmd_read(self->fd, 0, IOMMUFD_DIRTY_READ_FINAL, MEMBERS_BASE,
+		      MEMBERS_SIZE, SZ_4K, bits, &status, NULL);
+	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_IGNORED, status);
+	EXPECT_EQ(1, bits[0]);
+}
+
+TEST_F(last_read, policy_all_dirty_reports_all)
+{
+	__u8 bits[BITS / 8] = {};
+	__u32 status;
+	__u64 dirty;
+
+	test_cmd_set_policy(self->fd, self->bad_id, POLICY_ALL_DIRTY);
+	test_cmd_read(self->fd, 0, IOMMUFD_DIRTY_READ_FINAL, MEMBERS_BASE,
+		      MEMBERS_SIZE, SZ_4K, bits, &status, &dirty);
+	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_ALL_DIRTY, status);
+	EXPECT_EQ(BITS, dirty);
 }
 
 TEST_HARNESS_MAIN

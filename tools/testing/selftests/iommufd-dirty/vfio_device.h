@@ -78,6 +78,13 @@ static inline int _vfio_attach(int device, __u32 pt_id)
 	return ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &cmd);
 }
 
+static inline int _vfio_detach(int device)
+{
+	struct vfio_device_detach_iommufd_pt cmd = { .argsz = sizeof(cmd) };
+
+	return ioctl(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &cmd);
+}
+
 /* The number in the file @name of a directory of sysfs. */
 static inline long sysfs_number(const char *path, const char *name)
 {

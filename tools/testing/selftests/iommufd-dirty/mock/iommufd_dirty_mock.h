@@ -43,6 +43,12 @@ enum mock_knob {
 	 * that this is the finest; 0 is never.
 	 */
 	MOCK_KNOB_ONLY_GRANULE,
+	/* The next read calls iommufd_dirty_tracker_lost() with this errno
+	 * (positive) and succeeds.
+	 */
+	MOCK_KNOB_LOSE_IN_READ,
+	/* 1: what reads record is recorded as unsure. */
+	MOCK_KNOB_UNSURE,
 };
 
 enum mock_caps {
@@ -50,6 +56,8 @@ enum mock_caps {
 	MOCK_CAP_UPDATE_RANGES = 1 << 1,
 	/* iommufd_dirty_tracker.waits */
 	MOCK_CAP_WAITS = 1 << 2,
+	/* iommufd_dirty_tracker.unmap_drops */
+	MOCK_CAP_UNMAP_DROPS = 1 << 3,
 };
 
 /**
@@ -79,13 +87,15 @@ struct mock_create {
  * @context_fd: A /dev/iommufd-dirty
  * @policy: enum iommufd_dirty_policy
  * @out_tracker_id: Id of the tracker
- * @__reserved: 0
+ * @flags: enum iommufd_dirty_bind_flags
+ * @cookie: Any value
  */
 struct mock_bind {
 	__s32 context_fd;
 	__u32 policy;
 	__u32 out_tracker_id;
-	__u32 __reserved;
+	__u32 flags;
+	__aligned_u64 cookie;
 };
 
 /**

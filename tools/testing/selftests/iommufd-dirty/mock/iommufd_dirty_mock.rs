@@ -72,14 +72,14 @@ impl kernel::InPlaceModule for MockModule {
 
 /// A registration, whichever ops the tracker has.
 trait Registered: Send + Sync {
-    fn bind(&self, context_fd: i32, policy: u32) -> Result<u32>;
+    fn bind(&self, bind: &bindings::mock_bind) -> Result<u32>;
     fn lost(&self, error: Error);
     fn set_bitmap_bytes(&self, bytes: u64);
 }
 
 impl<T: Operations> Registered for Pin<KBox<Registration<T>>> {
-    fn bind(&self, context_fd: i32, policy: u32) -> Result<u32> {
-        Registration::bind(self, context_fd, policy)
+    fn bind(&self, bind: &bindings::mock_bind) -> Result<u32> {
+        Registration::bind(self, bind.context_fd, bind.flags, bind.policy, bind.cookie)
     }
 
     fn lost(&self, error: Error) {
@@ -172,8 +172,11 @@ impl MockFile {
         let peek = create.caps & bindings::MOCK_CAP_PEEK != 0;
         let update = create.caps & bindings::MOCK_CAP_UPDATE_RANGES != 0;
         let waits = create.caps & bindings::MOCK_CAP_WAITS != 0;
-        let known =
-            bindings::MOCK_CAP_PEEK | bindings::MOCK_CAP_UPDATE_RANGES | bindings::MOCK_CAP_WAITS;
+        let unmap_drops = create.caps & bindings::MOCK_CAP_UNMAP_DROPS != 0;
+        let known = bindings::MOCK_CAP_PEEK
+            | bindings::MOCK_CAP_UPDATE_RANGES
+            | bindings::MOCK_CAP_WAITS
+            | bindings::MOCK_CAP_UNMAP_DROPS;
         if create.caps & !known != 0 {
             return Err(EOPNOTSUPP);
         }
@@ -191,11 +194,12 @@ impl MockFile {
             name: CString::try_from_fmt(fmt!("mock"))?,
             kind: Kind::Device,
             waits,
+            unmap_drops,
             pgsizes: create.pgsizes,
             max_ranges: create.max_ranges,
             min_span: create.min_span,
             max_span: create.max_span,
-            space: create.space as usize,
+            space: create.space.into(),
         };
         let registration = match (peek, update) {
             (false, false) => register::<false, false>(what, tracker.clone())?,
@@ -212,11 +216,7 @@ impl MockFile {
 
     fn bind(&self, arg: UserPtr) -> Result {
         let mut bind: bindings::mock_bind = read_arg(arg)?;
-        if bind.__reserved != 0 {
-            return Err(EOPNOTSUPP);
-        }
-        bind.out_tracker_id =
-            self.with_registration(|r| r.bind(bind.context_fd, bind.policy))??;
+        bind.out_tracker_id = self.with_registration(|r| r.bind(&bind))??;
         UserSlice::new(arg, size_of_val(&bind))
             .writer()
             .write(&bind)

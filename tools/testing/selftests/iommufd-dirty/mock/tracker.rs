@@ -67,6 +67,8 @@ struct Knobs {
     error: Error,
     slots: u32,
     only_granule: u64,
+    lose_in_read: Option<Error>,
+    unsure: bool,
 }
 
 impl Knobs {
@@ -190,6 +192,8 @@ impl Tracker {
                         error: EIO,
                         slots: 0,
                         only_granule: 0,
+                        lose_in_read: None,
+                        unsure: false,
                     },
                     session: None,
                     starts: 0,
@@ -244,6 +248,8 @@ impl Tracker {
                 knobs.slots = u16::try_from(value).map_err(|_| EINVAL)?.into();
             }
             bindings::MOCK_KNOB_ONLY_GRANULE => knobs.only_granule = value,
+            bindings::MOCK_KNOB_LOSE_IN_READ => knobs.lose_in_read = Some(errno(value)?),
+            bindings::MOCK_KNOB_UNSURE => knobs.unsure = value != 0,
             _ => return Err(EOPNOTSUPP),
         }
         Ok(())
@@ -359,14 +365,24 @@ impl Tracker {
         promised(last.is_ok())?;
         let last = last?;
 
-        let (latency, outcome) = {
+        let (latency, outcome, lose, unsure) = {
             let mut state = self.state.lock();
             state.reads += 1;
             state.final_reads += u64::from(flags.is_final());
-            (state.knobs.latency_ms, state.knobs.fails(Call::Read))
+            let knobs = &mut state.knobs;
+            let outcome = knobs.fails(Call::Read);
+            (
+                knobs.latency_ms,
+                outcome,
+                knobs.lose_in_read.take(),
+                knobs.unsure,
+            )
         };
         if latency > 0 {
             fsleep(Delta::from_millis(latency as i64));
+        }
+        if let Some(error) = lose {
+            sink.lost(error);
         }
 
         let (shift, first, last, mut left) = {
@@ -402,7 +418,7 @@ impl Tracker {
             left -= word.units();
             next = word.end();
             for (start, count) in word.runs() {
-                record(sink, shift, start, count);
+                record(sink, shift, start, count, unsure);
             }
         }
         outcome.map(|()| Coverage::Whole)
@@ -435,8 +451,9 @@ fn take_slots(slots: u32) -> Result<u32> {
 }
 
 /// Records `count` units from unit `start` on.
-fn record(sink: &mut Sink<'_>, shift: u32, start: u64, count: u64) {
+fn record(sink: &mut Sink<'_>, shift: u32, start: u64, count: u64, unsure: bool) {
     match count.checked_mul(1 << shift) {
+        Some(length) if unsure => sink.record_unsure(start << shift, length),
         Some(length) => sink.record(start << shift, length),
         // The whole address space in one run: a length cannot say that.
         None => (start..start + count).for_each(|unit| sink.record(unit << shift, 1 << shift)),
