@@ -104,6 +104,40 @@ pub fn status(mailbox: &[u8]) -> Status {
     }
 }
 
+/// What became of a command that was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The firmware does not know of it.
+    Unsent,
+    /// The firmware said that it did nothing.
+    Refused,
+    /// As that, because it has no more of them.
+    NoMore,
+    /// The firmware said that something went wrong within it.
+    Internal,
+    /// The firmware may have it: what it was given may be in use, and what it was to do may be done.
+    Open,
+}
+
+/// What became of the command for which `mlx5_cmd_exec()` returned the negative `errno` and the reply
+/// `mailbox`, which was all 0 before.
+pub fn fate(errno: i32, mailbox: &[u8]) -> Fate {
+    // Without a reply these are mlx5_core's own: no memory for a mailbox; all entries of the queue
+    // are stalled, or there is none; no entry became free in time; the worker did not come to it.
+    const EAGAIN: i32 = -11;
+    const ENOMEM: i32 = -12;
+    const EBUSY: i32 = -16;
+    const ECANCELED: i32 = -125;
+
+    match (status(mailbox), errno) {
+        (Status::Ok, EAGAIN | ENOMEM | EBUSY | ECANCELED) => Fate::Unsent,
+        (Status::Ok, _) => Fate::Open,
+        (Status::Internal, _) => Fate::Internal,
+        (Status::NoMore, _) => Fate::NoMore,
+        (Status::Refused(_), _) => Fate::Refused,
+    }
+}
+
 /// A number that a reply has: `None` if it has not got it, or if it is too large to be one.
 fn number(mailbox: &[u8], field: ifc::Field) -> Option<u32> {
     ifc::get(mailbox, field)?.try_into().ok()

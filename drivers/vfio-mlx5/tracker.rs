@@ -29,10 +29,7 @@ use crate::{
             Events, //
         }, //
     },
-    cmd::{
-        object,
-        Status, //
-    },
+    cmd::object,
     cqe::{
         self,
         Ring,
@@ -179,10 +176,7 @@ impl PageTracker {
             reporting_qpn: sender.number().0,
             ranges: &list,
         };
-        let id = dev.exec(&create).map_err(|failure| match failure.status {
-            Status::NoMore => ENOSPC,
-            _ => failure.error,
-        })?;
+        let id = dev.exec(&create)?;
         events.object(id.0);
         Ok(Self {
             object: Object {
@@ -250,7 +244,7 @@ impl PageTracker {
             } else if !failure.is_unsent() {
                 self.signal.fail(EIO);
             }
-            failure.error
+            Error::from(failure)
         })?;
 
         let mut reading = Reading::new(part, self.granule, self.buffers.len());
@@ -336,8 +330,9 @@ impl PageTracker {
                 Err(EIO)
             }
             Err(failure) => {
-                self.signal.fail(failure.error);
-                Err(failure.error)
+                let error = Error::from(failure);
+                self.signal.fail(error);
+                Err(error)
             }
         }
     }

@@ -8,8 +8,8 @@ use super::bindings;
 use crate::cmd::{
     self,
     Command,
+    Fate,
     Reply,
-    Status,
     INLINE_LEN,
     REPLY_LEN, //
 };
@@ -17,7 +17,11 @@ use core::ptr::NonNull;
 use kernel::{
     error::to_result,
     ffi::c_int,
-    prelude::*, //
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
 };
 
 /// The PF's device.
@@ -37,40 +41,52 @@ unsafe impl Sync for CoreDev {}
 #[derive(Clone, Copy)]
 pub(crate) struct Failure {
     /// As `mlx5_core` translates the status.
-    pub(crate) error: Error,
-    /// What the firmware said, if it did.
-    pub(crate) status: Status,
+    error: Error,
+    /// What became of it.
+    fate: Fate,
 }
 
 impl Failure {
-    /// The firmware did not say.
-    fn without_status(error: Error) -> Self {
+    /// `mlx5_core` returned `error`, and `mailbox` for the reply.
+    pub(super) fn new(error: Error, mailbox: &[u8]) -> Self {
         Self {
             error,
-            status: Status::Ok,
+            fate: cmd::fate(error.to_errno(), mailbox),
         }
     }
 
-    /// There was no memory to send the command: the firmware does not know of it.
+    /// It was not given to `mlx5_core`.
+    fn unsent(error: Error) -> Self {
+        Self {
+            error,
+            fate: Fate::Unsent,
+        }
+    }
+
+    /// The firmware does not know of the command.
     pub(crate) fn is_unsent(&self) -> bool {
-        self.error == ENOMEM && self.status == Status::Ok
+        self.fate == Fate::Unsent
     }
 
     /// The firmware said that it did nothing: not, that something went wrong within it.
     pub(crate) fn is_refusal(&self) -> bool {
-        !matches!(self.status, Status::Ok | Status::Internal)
+        matches!(self.fate, Fate::Refused | Fate::NoMore)
     }
 
     /// The firmware has the command, and did not say what came of it: what it was given may be in
     /// use.
     pub(crate) fn is_open(&self) -> bool {
-        self.status == Status::Ok && [ETIMEDOUT, EIO].contains(&self.error)
+        self.fate == Fate::Open
     }
 }
 
+/// `ENOSPC` if the firmware has no more of something, which `mlx5_core` calls no memory.
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        failure.error
+        match failure.fate {
+            Fate::NoMore => ENOSPC,
+            _ => failure.error,
+        }
     }
 }
 
@@ -104,13 +120,13 @@ impl CoreDev {
             None => {
                 large
                     .resize(command.size(), 0, GFP_KERNEL)
-                    .map_err(|_| Failure::without_status(ENOMEM))?;
+                    .map_err(|_| Failure::unsent(ENOMEM))?;
                 large.as_mut_slice()
             }
         };
-        cmd::encode(command, mailbox).ok_or(Failure::without_status(EINVAL))?;
+        cmd::encode(command, mailbox).ok_or(Failure::unsent(EINVAL))?;
         let mut reply = Mailbox([0; REPLY_LEN]);
-        let len = c_int::try_from(mailbox.len()).map_err(|_| Failure::without_status(EINVAL))?;
+        let len = c_int::try_from(mailbox.len()).map_err(|_| Failure::unsent(EINVAL))?;
 
         // SAFETY: By the type invariants. The lengths are those of the mailboxes, both are aligned
         // to words: the one on the stack by its type, the other because memory of `kvmalloc()` is.
@@ -124,20 +140,21 @@ impl CoreDev {
                 <C::Reply as Reply>::LEN as c_int,
             )
         });
-        done.map_err(|error| Failure {
-            error,
-            status: cmd::status(&reply.0),
-        })?;
+        done.map_err(|error| Failure::new(error, &reply.0))?;
         let reply = reply.0.get(..<C::Reply as Reply>::LEN).unwrap_or_default();
         // The firmware has done something and did not say what to.
-        C::Reply::decode(reply).ok_or(Failure::without_status(EIO))
+        C::Reply::decode(reply).ok_or(Failure {
+            error: EIO,
+            fate: Fate::Open,
+        })
     }
 
     /// Makes the firmware give something up: true if it has. What it was given must stay as it is
     /// if not.
     pub(crate) fn destroy<C: Command<Reply = ()>>(&self, command: &C, what: &str) -> bool {
-        let result = insist(|| self.exec(command).map_err(Error::from));
-        if let Err(e) = result {
+        let result = insist(|| self.exec(command));
+        if let Err(failure) = &result {
+            let e = failure.error;
             pr_err!(
                 "The firmware did not destroy a {what} ({e:?}): its memory stays the firmware's\n"
             );
@@ -178,16 +195,19 @@ impl CoreDev {
     }
 }
 
-/// Does what must not fail. Without memory for its mailbox a command was not sent, and that often
-/// passes.
-fn insist(mut f: impl FnMut() -> Result) -> Result {
+/// Does what must not fail. Why a command was not sent often passes: it is tried a few times, but
+/// only once more if that took long, as it does when the queue of commands is stuck.
+fn insist(mut f: impl FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
     const TRIES: usize = 4;
+    const LONG_MS: i64 = 1000;
 
-    let mut result = Ok(());
-    for _ in 0..TRIES {
-        result = f();
-        if result != Err(ENOMEM) {
-            break;
+    let begin = Instant::<Monotonic>::now();
+    let mut result = f();
+    for again in 1..TRIES {
+        let is_slow = again > 1 && begin.elapsed().as_millis() > LONG_MS;
+        match &result {
+            Err(failure) if failure.is_unsent() && !is_slow => result = f(),
+            _ => break,
         }
     }
     result
@@ -272,6 +292,8 @@ impl Drop for Pd {
         let _ = insist(|| {
             // SAFETY: By the type invariants.
             to_result(unsafe { bindings::mlx5_core_dealloc_pd(self.dev.as_raw(), self.number) })
+                // Its reply is not to be seen: what may not have been sent is sent again.
+                .map_err(|error| Failure::new(error, &[]))
         });
     }
 }

@@ -8,6 +8,7 @@ use super::{
     bindings,
     core_dev::{
         CoreDev,
+        Failure,
         Uar, //
     },
     dma::{
@@ -56,6 +57,9 @@ const _: () = {
     assert!(bindings::MLX5_CQE_OWNER_MASK == cqe::OWNER_MASK as u32);
 };
 
+/// The reply to its creation, in words.
+const REPLY_WORDS: usize = <cmd::cq::Created as Reply>::LEN / size_of::<u32>();
+
 /// A completion queue of a device. Its signal is woken when an entry came after it was armed.
 ///
 /// # Invariants
@@ -92,7 +96,7 @@ impl Cq {
             pages: memory.pages(),
         })?;
         let len = c_int::try_from(mailbox.len())?;
-        let mut reply = [0_u32; <cmd::cq::Created as Reply>::LEN / size_of::<u32>()];
+        let mut reply = [0_u32; REPLY_WORDS];
 
         let core = CoreCq::new(signal, doorbell.first(), doorbell.second())?;
         // SAFETY: By the type invariants of `CoreDev`. The lengths are those of the mailboxes, which
@@ -109,11 +113,16 @@ impl Cq {
             )
         });
         if let Err(e) = created {
-            if e == ETIMEDOUT {
+            let mut bytes = [0; size_of::<[u32; REPLY_WORDS]>()];
+            for (to, word) in bytes.chunks_exact_mut(size_of::<u32>()).zip(reply) {
+                to.copy_from_slice(&word.to_ne_bytes());
+            }
+            let failure = Failure::new(e, &bytes);
+            if failure.is_open() {
                 // It may exist.
                 mem::forget((memory, doorbell));
             }
-            return Err(e);
+            return Err(failure.into());
         }
         // SAFETY: It was created, and its number does not change.
         let cqn = unsafe { (*core.as_raw()).cqn };

@@ -11,11 +11,13 @@ use vfio_mlx5_logic::{
     cmd::{
         cq,
         encode,
+        fate,
         mkey,
         object,
         qp,
         status,
         Command,
+        Fate,
         Reply,
         Status,
         INLINE_LEN, //
@@ -411,4 +413,23 @@ fn what_a_read_sends_is_inline() {
     let range = Range::new(0, 4096).unwrap();
     assert!(object::Report { id, range }.size() <= INLINE_LEN);
     assert!(object::Query(id).size() <= INLINE_LEN);
+}
+
+/// What mlx5_core returns without a reply: before the firmware has the command, and after.
+#[test]
+fn fates_without_a_reply() {
+    const UNSENT: [i32; 4] = [11, 12, 16, 125];
+
+    for errno in 1..=133 {
+        let expected = match UNSENT.contains(&errno) {
+            true => Fate::Unsent,
+            false => Fate::Open,
+        };
+        assert_eq!(fate(-errno, &[0; 16]), expected, "{errno}");
+        // What the firmware says counts, whatever mlx5_core makes of it.
+        assert_eq!(fate(-errno, &[0xf, 0, 0, 0, 0, 0, 0, 1]), Fate::NoMore);
+        assert_eq!(fate(-errno, &[0x8, 0, 0, 0, 0, 0, 0, 1]), Fate::NoMore);
+        assert_eq!(fate(-errno, &[0x6, 0, 0, 0, 0, 0, 0, 1]), Fate::Refused);
+        assert_eq!(fate(-errno, &[0x1, 0, 0, 0, 0, 0, 0, 1]), Fate::Internal);
+    }
 }
