@@ -55,7 +55,11 @@ use crate::{
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
 };
 
 pub(crate) use crate::abi::events::{
@@ -292,7 +296,8 @@ impl PageTracker {
 
     /// The next entry of the completion queue, waited for if it is not there.
     fn next(&mut self) -> Result<[u8; CQE_LEN]> {
-        let mut left = jiffies(crate::report_timeout_ms());
+        let begin = Instant::<Monotonic>::now();
+        let timeout = i64::from(crate::report_timeout_ms());
         loop {
             if let Some(entry) = self.cq.poll() {
                 return Ok(entry);
@@ -302,12 +307,13 @@ impl PageTracker {
                 return Ok(entry);
             }
             self.look()?;
-            left = match self.signal.wait(left) {
+            // Also if it is woken again and again for nothing, it ends.
+            let left = timeout.saturating_sub(begin.elapsed().as_millis());
+            match u32::try_from(left) {
+                Ok(left @ 1..) => self.signal.wait(jiffies(left)),
                 // The interrupt may have got lost, what it was for has not.
-                0 | 1 => return self.cq.poll().ok_or(ETIMEDOUT),
-                // Also if it is woken again and again for nothing, it ends.
-                left => left.saturating_sub(1),
-            };
+                _ => return self.cq.poll().ok_or(ETIMEDOUT),
+            }
         }
     }
 

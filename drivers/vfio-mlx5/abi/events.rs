@@ -44,6 +44,8 @@ pub(crate) trait Watcher: Send + Sync {
 pub(crate) struct Signal {
     #[pin]
     woken: Opaque<kernel::bindings::completion>,
+    /// Something came since a reader looked: `woken` counts, and is to count to 1 only.
+    told: Atomic<bool>,
     /// The tracker's state may be another one.
     changed: Atomic<bool>,
     /// 0, or the negative errno that ends everything.
@@ -65,6 +67,7 @@ impl Signal {
                     // SAFETY: `woken` is memory for a completion that does not move.
                     unsafe { kernel::bindings::init_completion(woken) }
                 }),
+                told: Atomic::new(false),
                 changed: Atomic::new(false),
                 error: Atomic::new(0),
             }),
@@ -74,8 +77,10 @@ impl Signal {
 
     /// Something came.
     fn wake(&self) {
-        // SAFETY: The completion is initialised.
-        unsafe { kernel::bindings::complete(self.woken.get()) }
+        if !self.told.xchg(true, Full) {
+            // SAFETY: The completion is initialised.
+            unsafe { kernel::bindings::complete(self.woken.get()) }
+        }
     }
 
     /// Nothing will come any more: a reader that waits, and every later one, gets the first error
@@ -107,11 +112,13 @@ impl Signal {
         self.changed.xchg(false, Full)
     }
 
-    /// Waits until something has come since this was last waited for, or until no time is left.
-    /// Returns what is left.
-    pub(crate) fn wait(&self, left: Jiffies) -> Jiffies {
+    /// Waits until something has come since this was last waited for, or for `time`. What came is
+    /// to be looked for after that: also if nothing was waited for, it may have been seen already.
+    pub(crate) fn wait(&self, time: Jiffies) {
         // SAFETY: The completion is initialised.
-        unsafe { kernel::bindings::wait_for_completion_timeout(self.woken.get(), left) }
+        unsafe { kernel::bindings::wait_for_completion_timeout(self.woken.get(), time) };
+        // What comes from now on is told anew.
+        self.told.xchg(false, Full);
     }
 }
 
