@@ -145,7 +145,7 @@ struct Hears {
     object: Atomic<u64>,
 }
 
-/// It may be the object of any event.
+/// It may be the tracker of any event.
 const UNKNOWN: u64 = u64::MAX;
 
 // SAFETY: The notifier block is only used by the chain that it is in, which locks.
@@ -155,7 +155,7 @@ unsafe impl Sync for Hears {}
 
 impl Events {
     /// From now on, also for a tracker that does not exist yet: until it is known which one it is,
-    /// each change of an object may be one of it.
+    /// each change of a tracker may be one of it.
     pub(crate) fn new(dev: &CoreDev, signal: &Arc<Signal>, qpns: [u32; 2]) -> Result<Self> {
         let nb = bindings::mlx5_nb {
             nb: kernel::bindings::notifier_block {
@@ -227,10 +227,11 @@ impl Hears {
                 }
             }
             Ok(bindings::MLX5_EVENT_TYPE_OBJECT_CHANGE) => {
-                // SAFETY: By the safety requirements.
-                let id = unsafe { bindings::vfio_mlx5_event_object(eqe) };
+                let mut id = 0;
+                // SAFETY: By the safety requirements; the pointer is valid.
+                let is_tracker = unsafe { bindings::vfio_mlx5_event_tracker(eqe, &mut id) };
                 let mine = this.object.load(Relaxed);
-                if mine == UNKNOWN || mine == u64::from(id) {
+                if is_tracker && (mine == UNKNOWN || mine == u64::from(id)) {
                     this.signal.change();
                 }
             }

@@ -43,11 +43,16 @@ void vfio_mlx5_cq_wait_unused(struct mlx5_core_cq *cq)
 	wait_for_completion(&cq->free);
 }
 
-u32 vfio_mlx5_event_object(const void *eqe)
+/* The numbers of two objects of different types may be the same. */
+bool vfio_mlx5_event_tracker(const void *eqe, u32 *id)
 {
 	const struct mlx5_eqe *event = eqe;
 
-	return be32_to_cpu(event->data.obj_change.obj_id);
+	if (be16_to_cpu(event->data.obj_change.obj_type) !=
+	    MLX5_OBJ_TYPE_PAGE_TRACK)
+		return false;
+	*id = be32_to_cpu(event->data.obj_change.obj_id);
+	return true;
 }
 
 bool vfio_mlx5_event_qp(const void *eqe, u32 *qpn)

@@ -28,8 +28,8 @@ void vfio_mlx5_cq_arm(struct mlx5_core_cq *cq, struct mlx5_uars_page *uar,
 		      u32 counter);
 void vfio_mlx5_cq_wait_unused(struct mlx5_core_cq *cq);
 
-/* What an event is about: the number of a general object, of a queue pair. */
-u32 vfio_mlx5_event_object(const void *eqe);
+/* Is an event about a page tracker, about a queue pair? And about which one? */
+bool vfio_mlx5_event_tracker(const void *eqe, u32 *id);
 bool vfio_mlx5_event_qp(const void *eqe, u32 *qpn);
 
 #endif
