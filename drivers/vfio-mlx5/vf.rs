@@ -117,8 +117,11 @@ impl Vf {
     /// Errors: `EOPNOTSUPP` if it cannot be migrated; those of the firmware.
     pub(crate) fn new(pf: CoreDev, function: u16, name: &CStr) -> Result<Arc<Self>> {
         // Not of a VF that cannot be migrated either: no firmware is known to have been used with
+        // The numbers of VFs that a PF on the device's own processors knows are those of the host: to
+        // take one for a VF of its own would stop another.
+        //
         // the tracker and without that.
-        if !pf.can_migrate() || !pf.is_migratable(function)? {
+        if pf.is_embedded() || !pf.can_migrate() || !pf.is_migratable(function)? {
             return Err(EOPNOTSUPP);
         }
         let limits = tracker::limits(&pf);

@@ -20,6 +20,11 @@ u8 vfio_mlx5_ts_format(struct mlx5_core_dev *mdev)
 {
 	return mlx5_get_qp_default_ts(mdev);
 }
+bool vfio_mlx5_is_embedded(struct mlx5_core_dev *mdev)
+{
+	return mlx5_core_is_ecpf(mdev);
+}
+
 
 u32 vfio_mlx5_uar_index(struct mlx5_uars_page *uar)
 {

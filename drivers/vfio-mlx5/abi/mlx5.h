@@ -21,6 +21,7 @@ enum {
 /* A page of the device's capabilities, VFIO_MLX5_CAP_LEN bytes. */
 const void *vfio_mlx5_cap(struct mlx5_core_dev *mdev, enum mlx5_cap_type type);
 int vfio_mlx5_numa_node(struct mlx5_core_dev *mdev);
+bool vfio_mlx5_is_embedded(struct mlx5_core_dev *mdev);
 u8 vfio_mlx5_ts_format(struct mlx5_core_dev *mdev);
 
 u32 vfio_mlx5_uar_index(struct mlx5_uars_page *uar);

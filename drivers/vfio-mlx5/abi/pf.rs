@@ -80,6 +80,12 @@ impl Drop for Pf {
 }
 
 impl CoreDev {
+    /// Is it the PF that the device's own processors see, not the host's?
+    pub(crate) fn is_embedded(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::vfio_mlx5_is_embedded(self.as_raw()) }
+    }
+
     /// Can it migrate VFs at all, as far as VFIO needs it?
     pub(crate) fn can_migrate(&self) -> bool {
         let has = |cap, field| ifc::get(cap, field).unwrap_or_default() != 0;
