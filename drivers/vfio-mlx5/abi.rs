@@ -15,6 +15,7 @@ pub(crate) mod events;
 mod migration;
 pub(crate) mod pages;
 pub(crate) mod pf;
+pub(crate) mod pieces;
 pub(crate) mod stream;
 mod vf;
 

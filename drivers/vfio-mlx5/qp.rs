@@ -13,7 +13,8 @@ use crate::{
         dma::{
             Doorbell,
             FragBuf, //
-        }, //
+        },
+        pieces::Pieces, //
     },
     cmd::{
         self,
@@ -34,7 +35,7 @@ pub(crate) struct Buffers {
     dev: CoreDev,
     mkey: Mkey,
     /// There until `drop`.
-    memory: Option<FragBuf>,
+    memory: Option<Pieces>,
     /// Bytes of each.
     len: u32,
 }
@@ -44,7 +45,7 @@ impl Buffers {
     pub(crate) fn new(dev: &CoreDev, pd: &Pd, ring: Ring, log_len: u8) -> Result<Self> {
         let len = 1_u32.checked_shl(log_len.into()).ok_or(EINVAL)?;
         let bytes = ring.count().checked_mul(len as usize).ok_or(EINVAL)?;
-        let memory = FragBuf::new(dev, bytes)?;
+        let memory = Pieces::new(dev, bytes)?;
         let created = dev.exec(&cmd::mkey::Create {
             pd: pd.number(),
             bytes: bytes as u64,
@@ -77,17 +78,12 @@ impl Buffers {
         (slot as u64).wrapping_mul(self.len.into())
     }
 
-    /// Calls `f` with each of the first `count` entries of the buffer `slot`.
-    pub(crate) fn entries(&self, slot: usize, count: u32, mut f: impl FnMut(&[u8; ENTRY_LEN])) {
-        let Some(memory) = &self.memory else {
-            return;
-        };
-        let start = slot.saturating_mul(self.len as usize);
-        for n in 0..count as usize {
-            match memory.read(start.saturating_add(n.saturating_mul(ENTRY_LEN))) {
-                Some(entry) => f(&entry),
-                None => break,
-            }
+    /// Calls `f` with each of the first `count` entries of the buffer `slot`, which has come in and
+    /// was not posted again.
+    pub(crate) fn entries(&self, slot: usize, count: u32, f: impl FnMut(&[u8; ENTRY_LEN])) {
+        if let Some(memory) = &self.memory {
+            let start = slot.saturating_mul(self.len as usize);
+            memory.read(start, (count as usize).saturating_mul(ENTRY_LEN), f);
         }
     }
 }

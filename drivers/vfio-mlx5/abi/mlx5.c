@@ -2,7 +2,11 @@
 /*
  * The part of the firmware's side that must be C.
  */
+#include <linux/dma-mapping.h>
+#include <linux/gfp.h>
 #include <linux/interrupt.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
 
 #include "mlx5.h"
 
@@ -16,15 +20,64 @@ int vfio_mlx5_numa_node(struct mlx5_core_dev *mdev)
 	return mdev->priv.numa_node;
 }
 
-u8 vfio_mlx5_ts_format(struct mlx5_core_dev *mdev)
-{
-	return mlx5_get_qp_default_ts(mdev);
-}
 bool vfio_mlx5_is_embedded(struct mlx5_core_dev *mdev)
 {
 	return mlx5_core_is_ecpf(mdev);
 }
 
+u8 vfio_mlx5_ts_format(struct mlx5_core_dev *mdev)
+{
+	return mlx5_get_qp_default_ts(mdev);
+}
+
+/* A bounce buffer has less room than the page allocator. */
+unsigned int vfio_mlx5_piece_max_order(struct mlx5_core_dev *mdev)
+{
+	size_t size = min_t(size_t, dma_max_mapping_size(mdev->device),
+			    PAGE_SIZE << MAX_PAGE_ORDER);
+
+	return size < PAGE_SIZE ? 0 : ilog2(size >> PAGE_SHIFT);
+}
+
+void *vfio_mlx5_piece_alloc(struct mlx5_core_dev *mdev, unsigned int order,
+			    u64 *address)
+{
+	struct page *page;
+	dma_addr_t mapped;
+
+	page = alloc_pages_node(mdev->priv.numa_node,
+				GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_COMP |
+				__GFP_NORETRY | __GFP_NOWARN, order);
+	if (!page)
+		return NULL;
+	mapped = dma_map_page(mdev->device, page, 0, PAGE_SIZE << order,
+			      DMA_FROM_DEVICE);
+	if (dma_mapping_error(mdev->device, mapped)) {
+		__free_pages(page, order);
+		return NULL;
+	}
+	*address = mapped;
+	return page_address(page);
+}
+
+void vfio_mlx5_piece_free(struct mlx5_core_dev *mdev, void *piece,
+			  unsigned int order, u64 address)
+{
+	dma_unmap_page(mdev->device, address, PAGE_SIZE << order,
+		       DMA_FROM_DEVICE);
+	__free_pages(virt_to_page(piece), order);
+}
+
+void vfio_mlx5_piece_sync(struct mlx5_core_dev *mdev, u64 address, size_t size,
+			  bool for_cpu)
+{
+	if (for_cpu)
+		dma_sync_single_for_cpu(mdev->device, address, size,
+					DMA_FROM_DEVICE);
+	else
+		dma_sync_single_for_device(mdev->device, address, size,
+					   DMA_FROM_DEVICE);
+}
 
 u32 vfio_mlx5_uar_index(struct mlx5_uars_page *uar)
 {

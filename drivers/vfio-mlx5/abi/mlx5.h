@@ -24,6 +24,19 @@ int vfio_mlx5_numa_node(struct mlx5_core_dev *mdev);
 bool vfio_mlx5_is_embedded(struct mlx5_core_dev *mdev);
 u8 vfio_mlx5_ts_format(struct mlx5_core_dev *mdev);
 
+/*
+ * 2^order pages, all 0, that the device may write to at *address; NULL. Charged to
+ * the memory cgroup in force. What the device wrote is to be read after a sync for
+ * the CPU, and after a sync for the device it may write again.
+ */
+unsigned int vfio_mlx5_piece_max_order(struct mlx5_core_dev *mdev);
+void *vfio_mlx5_piece_alloc(struct mlx5_core_dev *mdev, unsigned int order,
+			    u64 *address);
+void vfio_mlx5_piece_free(struct mlx5_core_dev *mdev, void *piece,
+			  unsigned int order, u64 address);
+void vfio_mlx5_piece_sync(struct mlx5_core_dev *mdev, u64 address, size_t size,
+			  bool for_cpu);
+
 u32 vfio_mlx5_uar_index(struct mlx5_uars_page *uar);
 void vfio_mlx5_cq_arm(struct mlx5_core_cq *cq, struct mlx5_uars_page *uar,
 		      u32 counter);
