@@ -17,7 +17,7 @@ pub(crate) mod pages;
 pub(crate) mod pf;
 pub(crate) mod pieces;
 pub(crate) mod stream;
-mod vf;
+pub(crate) mod vf;
 
 #[path = "../iommufd-dirty/abi/gfp.rs"]
 pub(crate) mod gfp;

@@ -12,16 +12,19 @@
 //! memory, and the first one goes as well: there are never three.
 
 use crate::{
-    abi::provider::{
-        Coverage,
-        Description,
-        DirtyRange,
-        Kind,
-        Operations,
-        ReadFlags,
-        Registration,
-        Sink,
-        Started, //
+    abi::{
+        provider::{
+            Coverage,
+            Description,
+            DirtyRange,
+            Kind,
+            Operations,
+            ReadFlags,
+            Registration,
+            Sink,
+            Started, //
+        },
+        vf::Place, //
     },
     limits::Limits,
     logic::{
@@ -49,7 +52,10 @@ use kernel::{
 const MAX_KEPT: usize = 1 << 20;
 
 /// A VF that is open.
-pub(crate) struct Dirty(Arc<Vf>);
+pub(crate) struct Dirty {
+    vf: Arc<Vf>,
+    place: Place,
+}
 
 /// The session of a context.
 pub(crate) struct Session {
@@ -72,29 +78,31 @@ struct Old {
     owed: RangeSet,
 }
 
-/// Makes a tracker of an open VF, which takes what `limits` say. `space` identifies its I/O address
-/// space.
+/// Makes a tracker of an open VF, which takes what `limits` say. `place` is where its DMA is.
 pub(crate) fn register(
     vf: &Arc<Vf>,
     name: &CStr,
     limits: &Limits,
-    space: u64,
+    place: Place,
 ) -> Result<Pin<KBox<Registration<Dirty>>>> {
     let finest = limits.granules & limits.granules.wrapping_neg();
     let what = Description {
         name: CString::try_from(name)?,
         kind: Kind::Device,
         waits: true,
+        // The log is the PF's, and knows of no page table.
         unmap_drops: false,
         pgsizes: limits.granules,
         max_ranges: limits.max_ranges,
         // Ranges are whole granules.
         min_span: limits.min_span.max(finest),
         max_span: limits.max_span,
-        space,
+        // Until it is bound nobody asks.
+        space: 0,
     };
+    let vf = vf.clone();
     KBox::try_pin_init(
-        Registration::new(what, Dirty(vf.clone())),
+        Registration::new(what, Dirty { vf, place }),
         GFP_KERNEL_ACCOUNT,
     )
 }
@@ -174,16 +182,18 @@ impl Session {
 #[vtable]
 impl Operations for Dirty {
     fn query(&self, _granule: u64, _ranges: &[DirtyRange]) -> Result<u64> {
-        let session = self.0.session.lock();
+        self.place.check()?;
+        let session = self.vf.session.lock();
         if matches!(session.user, User::Log(_)) {
             return Err(EBUSY);
         }
         session.pf().map_err(as_tracker)?;
-        self.0.limits().map(tracker::memory)
+        self.vf.limits().map(tracker::memory)
     }
 
     fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result<Started> {
-        let vf = &self.0;
+        self.place.check()?;
+        let vf = &self.vf;
         let (list, ranges) = lists(ranges)?;
         let mut session = vf.session.lock();
         if !matches!(session.user, User::Nobody) {
@@ -206,9 +216,9 @@ impl Operations for Dirty {
     }
 
     fn stop(&self) -> Result {
-        let mut session = self.0.session.lock();
+        let mut session = self.vf.session.lock();
         if matches!(session.user, User::Context(_)) {
-            self.0.take_user(&mut session);
+            self.vf.take_user(&mut session);
         }
         Ok(())
     }
@@ -221,7 +231,8 @@ impl Operations for Dirty {
         sink: &mut Sink<'_>,
     ) -> Result<Coverage> {
         let part = Range::new(iova, length).map_err(|_| EINVAL)?;
-        let vf = &self.0;
+        self.place.check()?;
+        let vf = &self.vf;
         let mut session = vf.session.lock();
         let User::Context(context) = &mut session.user else {
             return Err(ENODATA);
@@ -242,7 +253,8 @@ impl Operations for Dirty {
     }
 
     fn update_ranges(&self, ranges: &[DirtyRange]) -> Result {
-        let vf = &self.0;
+        self.place.check()?;
+        let vf = &self.vf;
         let (list, new) = lists(ranges)?;
         let mut session = vf.session.lock();
         let User::Context(context) = &mut session.user else {

@@ -24,7 +24,8 @@ use crate::{
     abi::{
         core_dev::CoreDev,
         pf::VfEvents,
-        provider::Registration, //
+        provider::Registration,
+        vf::Place, //
     },
     dirty::{
         self,
@@ -116,10 +117,10 @@ impl Vf {
     ///
     /// Errors: `EOPNOTSUPP` if it cannot be migrated; those of the firmware.
     pub(crate) fn new(pf: CoreDev, function: u16, name: &CStr) -> Result<Arc<Self>> {
-        // Not of a VF that cannot be migrated either: no firmware is known to have been used with
         // The numbers of VFs that a PF on the device's own processors knows are those of the host: to
         // take one for a VF of its own would stop another.
         //
+        // Not of a VF that cannot be migrated either: no firmware is known to have been used with
         // the tracker and without that.
         if pf.is_embedded() || !pf.can_migrate() || !pf.is_migratable(function)? {
             return Err(EOPNOTSUPP);
@@ -151,10 +152,10 @@ impl Vf {
         self.limits.as_ref().ok_or(EOPNOTSUPP)
     }
 
-    /// It was opened: it can be used until [`Self::close`]. `space` identifies its I/O address space.
-    pub(crate) fn open(self: &Arc<Self>, space: u64) -> Result {
+    /// It was opened: it can be used until [`Self::close`]. `place` is where its DMA is.
+    pub(crate) fn open(self: &Arc<Self>, place: Place) -> Result {
         let registration = match &self.limits {
-            Some(limits) => Some(dirty::register(self, &self.name, limits, space)?),
+            Some(limits) => Some(dirty::register(self, &self.name, limits, place)?),
             None => None,
         };
         self.wakers.set_closed(false);

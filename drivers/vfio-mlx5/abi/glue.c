@@ -11,6 +11,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
+#include <linux/sched/signal.h>
 #include <linux/vfio_pci_core.h>
 
 #include "glue.h"
@@ -20,11 +21,18 @@
  * @core: What vfio_pci_core has of it
  * @vf: What Rust has of it; NULL if it cannot be migrated
  * @bind_lock: Held while the tracker is bound to a context
+ * @attaches: How often it was attached to an I/O page table
+ * @attached: The number of the attach that it is in, or 0
+ * @bound: Where it was when the tracker was bound, see place(). Written with
+ *         @bind_lock held
  */
 struct vfio_mlx5_device {
 	struct vfio_pci_core_device core;
 	void *vf;
-	struct mutex bind_lock; /* tracker->space, while that may be put back */
+	struct mutex bind_lock; /* tracker->space and bound, which may be put back */
+	u64 attaches;
+	u64 attached;
+	u64 bound;
 };
 
 static struct vfio_mlx5_device *to_mlx5(struct vfio_device *vdev)
@@ -40,6 +48,9 @@ static int open_device(struct vfio_device *vdev)
 	ret = vfio_pci_core_enable(&mlx5->core);
 	if (ret)
 		return ret;
+	/* It is attached afterwards. */
+	mlx5->attached = 0;
+	mlx5->bound = 0;
 	if (mlx5->vf)
 		ret = vfio_mlx5_rs_open(mlx5->vf, vdev);
 	if (ret) {
@@ -59,24 +70,83 @@ static void close_device(struct vfio_device *vdev)
 	vfio_pci_core_close_device(vdev);
 }
 
+/* What a context may compare with that of other trackers: 0 is not known. */
+static u64 space(struct vfio_device *vdev)
+{
+#ifdef VFIO_MLX5_SPACE
+	return vfio_device_dirty_space(vdev);
+#else
+	return 0;
+#endif
+}
+
+/*
+ * A number that changes when the device comes into another I/O address space,
+ * and 0 while it is in none of an iommufd. A kernel without the patches does not
+ * tell the space: there each attach may have been to another one.
+ */
+static u64 place(struct vfio_device *vdev)
+{
+#ifdef VFIO_MLX5_SPACE
+	return vfio_device_dirty_space(vdev);
+#else
+	return READ_ONCE(to_mlx5(vdev)->attached);
+#endif
+}
+
+bool vfio_mlx5_has_moved(struct vfio_device *vdev)
+{
+	return place(vdev) != READ_ONCE(to_mlx5(vdev)->bound);
+}
+
+static int attach_ioas(struct vfio_device *vdev, u32 *pt_id)
+{
+	struct vfio_mlx5_device *mlx5 = to_mlx5(vdev);
+	u64 attached = mlx5->attached;
+	int ret;
+
+	/* Before: what is written from then on is of another space. */
+	WRITE_ONCE(mlx5->attached, ++mlx5->attaches);
+	ret = vfio_iommufd_physical_attach_ioas(vdev, pt_id);
+	if (ret)
+		WRITE_ONCE(mlx5->attached, attached);
+	return ret;
+}
+
+static void detach_ioas(struct vfio_device *vdev)
+{
+	WRITE_ONCE(to_mlx5(vdev)->attached, 0);
+	vfio_iommufd_physical_detach_ioas(vdev);
+}
+
 /* A bind that is refused leaves the tracker in the address space that it was in. */
 static int bind_tracker(struct vfio_mlx5_device *mlx5, u32 flags,
 			void __user *arg, size_t argsz)
 {
 	struct iommufd_dirty_tracker *tracker;
-	u64 space;
+	u64 was_in, bound;
 	int ret;
 
 	tracker = vfio_mlx5_rs_tracker(mlx5->vf);
 	if (!tracker)
 		return -ENODEV;
+	if (flags & VFIO_DEVICE_FEATURE_PROBE)
+		return iommufd_dirty_vfio_feature(tracker, flags, arg, argsz);
 
 	guard(mutex)(&mlx5->bind_lock);
-	space = tracker->space;
-	WRITE_ONCE(tracker->space, vfio_mlx5_space(&mlx5->core.vdev));
-	ret = iommufd_dirty_vfio_feature(tracker, flags, arg, argsz);
-	if (ret || (flags & VFIO_DEVICE_FEATURE_PROBE))
-		WRITE_ONCE(tracker->space, space);
+	was_in = tracker->space;
+	bound = mlx5->bound;
+	/* Before: it may be started by that. */
+	WRITE_ONCE(mlx5->bound, place(&mlx5->core.vdev));
+	WRITE_ONCE(tracker->space, space(&mlx5->core.vdev));
+	if (mlx5->bound)
+		ret = iommufd_dirty_vfio_feature(tracker, flags, arg, argsz);
+	else
+		ret = -EXDEV;
+	if (ret) {
+		WRITE_ONCE(tracker->space, was_in);
+		WRITE_ONCE(mlx5->bound, bound);
+	}
 	return ret;
 }
 
@@ -112,8 +182,8 @@ static const struct vfio_device_ops device_ops = {
 	.match_token_uuid = vfio_pci_core_match_token_uuid,
 	.bind_iommufd = vfio_iommufd_physical_bind,
 	.unbind_iommufd = vfio_iommufd_physical_unbind,
-	.attach_ioas = vfio_iommufd_physical_attach_ioas,
-	.detach_ioas = vfio_iommufd_physical_detach_ioas,
+	.attach_ioas = attach_ioas,
+	.detach_ioas = detach_ioas,
 };
 
 static int log_start(struct vfio_device *vdev, struct rb_root_cached *ranges,
@@ -277,13 +347,9 @@ void vfio_mlx5_unregister(void)
 	pci_unregister_driver(&driver);
 }
 
-u64 vfio_mlx5_space(struct vfio_device *device)
+bool vfio_mlx5_killed(void)
 {
-#ifdef VFIO_MLX5_SPACE
-	return vfio_device_dirty_space(device);
-#else
-	return 0;
-#endif
+	return fatal_signal_pending(current);
 }
 
 const char *vfio_mlx5_name(struct pci_dev *pdev)

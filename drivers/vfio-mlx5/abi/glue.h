@@ -20,6 +20,9 @@
 int vfio_mlx5_register(void);
 void vfio_mlx5_unregister(void);
 
+/* Is the current task about to be killed? */
+bool vfio_mlx5_killed(void);
+
 /* bindgen does not evaluate macros of macros. */
 enum {
 	VFIO_MLX5_QUERY_CAP_LEN = MLX5_ST_SZ_BYTES(query_hca_cap_out),
@@ -27,7 +30,7 @@ enum {
 };
 
 /* struct vfio_device and struct pci_dev are none of Rust's business. */
-u64 vfio_mlx5_space(struct vfio_device *device);
+bool vfio_mlx5_has_moved(struct vfio_device *device);
 const char *vfio_mlx5_name(struct pci_dev *pdev);
 int vfio_mlx5_vf_id(struct pci_dev *pdev);
 

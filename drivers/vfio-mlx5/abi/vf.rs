@@ -20,7 +20,10 @@ use super::{
     }, //
 };
 use crate::vf::Vf;
-use core::ptr;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 use kernel::{
     bindings::pci_dev,
     error::from_result,
@@ -45,6 +48,29 @@ impl VfEvents for Arc<Vf> {
 
     fn enabled(&self, pf: CoreDev) {
         (**self).enabled(pf);
+    }
+}
+
+/// Where the DMA of a VF is, while it is open.
+///
+/// # Invariants
+///
+/// The VFIO device is valid for as long as the value.
+pub(crate) struct Place(NonNull<bindings::vfio_device>);
+
+// SAFETY: What is asked of the device may be asked by any task.
+unsafe impl Send for Place {}
+// SAFETY: As above.
+unsafe impl Sync for Place {}
+
+impl Place {
+    /// `EXDEV` if the VF is in another I/O address space than when its tracker was bound, or in none.
+    pub(crate) fn check(&self) -> Result {
+        // SAFETY: By the type invariants.
+        if unsafe { bindings::vfio_mlx5_has_moved(self.0.as_ptr()) } {
+            return Err(EXDEV);
+        }
+        Ok(())
     }
 }
 
@@ -110,8 +136,12 @@ unsafe extern "C" fn vfio_mlx5_rs_open(
     device: *mut bindings::vfio_device,
 ) -> c_int {
     // SAFETY: By the safety requirements.
-    let (vf, space) = unsafe { (borrow(vf), bindings::vfio_mlx5_space(device)) };
-    from_result(|| vf.open(space).map(|()| 0))
+    let vf = unsafe { borrow(vf) };
+    from_result(|| {
+        // INVARIANT: What the VF has of it is gone when it is closed, and the device is not before.
+        let place = Place(NonNull::new(device).ok_or(EINVAL)?);
+        vf.open(place).map(|()| 0)
+    })
 }
 
 /// # Safety
