@@ -73,6 +73,12 @@ pub(crate) mod bindings {
     include!(env!("VFIO_MLX5_BINDINGS"));
 }
 
+/// Is the current task about to be killed?
+pub(crate) fn killed() -> bool {
+    // SAFETY: May be called from any task.
+    unsafe { bindings::vfio_mlx5_killed() }
+}
+
 /// The PCI driver, registered for as long as the value lives.
 pub(crate) struct Driver(());
 

@@ -34,7 +34,8 @@ use crate::{
     range::Range,
     tracker::{
         self,
-        PageTracker, //
+        PageTracker,
+        Patience, //
     },
     vf::{
         User,
@@ -120,19 +121,33 @@ impl Session {
     }
 
     /// Records what is dirty in `part`, whole granules. On error some of it may be gone, if a
-    /// tracker is lost then.
+    /// tracker is lost then; `EINTR` because of a signal.
     fn read(&mut self, part: Range, sink: &mut Sink<'_>) -> Result {
-        let mut record = |iova, length| sink.record(iova, length);
+        let patience = Patience::short();
         let current = self.current.as_mut().ok_or(EIO)?;
-        current.read(part.first(), part.length(), &mut record)?;
-        self.kept
-            .take(part, |dirty| record(dirty.first(), dirty.length()));
+        current.read(
+            part.first(),
+            part.length(),
+            patience,
+            &mut |iova, length| sink.record(iova, length),
+        )?;
+        let is_unsure = self.kept.is_unsure_in(part);
+        self.kept.take(part, |dirty| {
+            if is_unsure {
+                sink.record_unsure(dirty.first(), dirty.length())
+            } else {
+                sink.record(dirty.first(), dirty.length())
+            }
+        });
 
         let Some(old) = &mut self.old else {
             return Ok(());
         };
         for owed in old.owed.within(part) {
-            old.tracker.read(owed.first(), owed.length(), &mut record)?;
+            patience.check()?;
+            let mut record = |iova, length| sink.record(iova, length);
+            old.tracker
+                .read(owed.first(), owed.length(), patience, &mut record)?;
         }
         // If there is no memory to split a range it is still owed, and read again.
         let _ = old.owed.remove(part);
@@ -148,13 +163,17 @@ impl Session {
         let Some(old) = &mut self.old else {
             return Ok(());
         };
+        let mut record = |iova, length| {
+            if let Ok(dirty) = Range::new(iova, length) {
+                self.kept.insert(dirty);
+            }
+        };
+        // A signal that does not kill must not make the caller take the change for impossible.
+        let patience = Patience::ToDeath;
         for owed in old.owed.as_slice() {
+            patience.check()?;
             old.tracker
-                .read(owed.first(), owed.length(), &mut |iova, length| {
-                    if let Ok(dirty) = Range::new(iova, length) {
-                        self.kept.insert(dirty);
-                    }
-                })?;
+                .read(owed.first(), owed.length(), patience, &mut record)?;
         }
         self.old = None;
         Ok(())
@@ -296,7 +315,7 @@ impl Operations for Dirty {
 /// business.
 fn as_tracker(error: Error) -> Error {
     match error {
-        ENOMEM | ENOSPC => error,
+        ENOMEM | ENOSPC | EDOM => error,
         _ => EIO,
     }
 }

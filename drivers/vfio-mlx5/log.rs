@@ -14,7 +14,10 @@ use crate::{
     },
     logic::extents::Extents,
     range::Range,
-    tracker::PageTracker,
+    tracker::{
+        PageTracker,
+        Patience, //
+    },
     vf::{
         User,
         Vf, //
@@ -43,8 +46,8 @@ impl Vf {
     /// are.
     ///
     /// Errors: `EINVAL` for a page size or a range that cannot be, or if it is started, `EBUSY` if a
-    /// context has the tracker, `EOPNOTSUPP` if there is none, `ENOTCONN` while the PF is down; those
-    /// of [`PageTracker::start`].
+    /// context has the tracker, `EOPNOTSUPP` if there is none, or if the ranges are too large or too
+    /// small for it, `ENOTCONN` while the PF is down; those of [`PageTracker::start`].
     pub(crate) fn log_start(
         self: &Arc<Self>,
         page_size: u64,
@@ -65,7 +68,14 @@ impl Vf {
             User::Context(_) => return Err(EBUSY),
             User::Log(_) => return Err(EINVAL),
         }
-        let tracker = self.start_tracker(&session, granule, &list)?;
+        // VFIO's DMA logging has its own word for a span that it cannot take.
+        let tracker = self.start_tracker(&session, granule, &list).map_err(|e| {
+            if e == EDOM {
+                EOPNOTSUPP
+            } else {
+                e
+            }
+        })?;
         self.wakers.set([tracker.signal()].into_iter());
         session.user = User::Log(Log {
             granule,
@@ -116,7 +126,9 @@ impl Log {
         let tracker = self.tracker.as_mut().ok_or(EIO)?;
         let kept = &mut self.kept;
         let granules = wanted.aligned_out(self.granule);
-        let read = tracker.read(granules.first(), granules.length(), &mut |iova, length| {
+        // VFIO's users know of no report that ends early.
+        let patience = Patience::ToDeath;
+        let mut record = |iova, length| {
             let Ok(dirty) = Range::new(iova, length) else {
                 return;
             };
@@ -129,7 +141,8 @@ impl Log {
             for outside in [below, above].into_iter().flatten() {
                 kept.insert(outside);
             }
-        });
+        };
+        let read = tracker.read(granules.first(), granules.length(), patience, &mut record);
         if tracker.is_lost() {
             self.lose();
             return Err(EIO);

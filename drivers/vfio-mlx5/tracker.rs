@@ -27,7 +27,8 @@ use crate::{
         events::{
             jiffies,
             Events, //
-        }, //
+        },
+        killed, //
     },
     cmd::object,
     cqe::{
@@ -95,7 +96,41 @@ impl From<Misfit> for Error {
     fn from(misfit: Misfit) -> Self {
         match misfit {
             Misfit::Nothing | Misfit::Granule => EINVAL,
-            Misfit::TooSmall | Misfit::TooLarge => EOPNOTSUPP,
+            Misfit::TooSmall | Misfit::TooLarge => EDOM,
+        }
+    }
+}
+
+/// What may end a read of several ranges between two of them.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    /// Only what kills the task.
+    ToDeath,
+    /// Any signal, once the read has taken a while. Not at once: who calls again begins with the
+    /// first range, and a timer could keep it from ever getting to the last one.
+    Short(Instant<Monotonic>),
+}
+
+impl Patience {
+    const SHORT_MS: i64 = 50;
+
+    /// From now on.
+    pub(crate) fn short() -> Self {
+        Self::Short(Instant::now())
+    }
+
+    /// `EINTR` if there is none left.
+    pub(crate) fn check(self) -> Result {
+        let ended = match self {
+            Self::Short(begin) if begin.elapsed().as_millis() >= Self::SHORT_MS => {
+                kernel::current!().signal_pending()
+            }
+            _ => killed(),
+        };
+        if ended {
+            Err(EINTR)
+        } else {
+            Ok(())
         }
     }
 }
@@ -141,9 +176,9 @@ impl PageTracker {
     ///
     /// `watcher` is told of events.
     ///
-    /// Errors: `ENOSPC` if the device has no tracker to spare, `EOPNOTSUPP` if the ranges are too
-    /// large or too small for it, `EINVAL` if `granule` is none of its own or if there are no ranges,
-    /// `ENODEV` if it has no trackers; those of `mlx5_core`.
+    /// Errors: `ENOSPC` if the device has no tracker to spare, or no more of what it takes, `EDOM` if
+    /// the ranges are too large or too small for it, `EINVAL` if `granule` is none of its own or if
+    /// there are no ranges, `ENODEV` if it has no trackers; those of `mlx5_core`.
     pub(crate) fn start(
         dev: &CoreDev,
         vhca_id: u16,
@@ -215,19 +250,25 @@ impl PageTracker {
     /// are tracked, and whatever the firmware reports is recorded. Allocates nothing.
     ///
     /// After an error all that arrived was recorded. If [`PageTracker::is_lost`] is true then, more
-    /// may have become clean; else nothing has.
+    /// may have become clean; else the rest is dirty still. `EINTR` if `patience` has ended.
     pub(crate) fn read(
         &mut self,
         iova: u64,
         length: u64,
+        patience: Patience,
         record: &mut dyn FnMut(u64, u64),
     ) -> Result {
         let asked = Range::new(iova, length).map_err(|_| EINVAL)?;
         let asked = asked.aligned_out(self.granule);
+        let mut reported = false;
         let mut at = 0;
         while let Some(range) = self.ranges.get(at).copied() {
             if let Some(part) = range.intersect(asked) {
+                if reported {
+                    patience.check()?;
+                }
                 self.report(part, record)?;
+                reported = true;
             }
             at = at.checked_add(1).ok_or(EIO)?;
         }

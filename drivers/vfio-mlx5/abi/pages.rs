@@ -62,6 +62,10 @@ impl Pages {
     /// than it did.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result {
         while self.len() < bytes {
+            // How many the firmware says, or userspace.
+            if super::killed() {
+                return Err(EINTR);
+            }
             let page = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
             self.0.push(page, GFP_KERNEL_ACCOUNT)?;
         }

@@ -9,6 +9,7 @@ use crate::{
             Failure,
             Pd, //
         },
+        killed,
         pages::{
             Lent,
             Pages,
@@ -151,6 +152,10 @@ impl Loader for Firmware<'_> {
     }
 
     fn load(&mut self, length: u64) -> Result {
+        // There may be many small ones in one write.
+        if killed() {
+            return Err(EINTR);
+        }
         // What an empty state is the firmware may say; there is no key to nothing.
         self.pages.grow(1)?;
         let length = u32::try_from(length)?;
