@@ -297,7 +297,7 @@ impl Operations for Dirty {
         let granule = context.granule;
         let tracker = vf
             .start_tracker(&session, granule, &list)
-            .map_err(as_tracker)?;
+            .map_err(as_second)?;
 
         let User::Context(context) = &mut session.user else {
             return Err(ENODATA);
@@ -317,6 +317,17 @@ fn as_tracker(error: Error) -> Error {
     match error {
         ENOMEM | ENOSPC | EDOM => error,
         _ => EIO,
+    }
+}
+
+/// As that, of a tracker beside one that tracks. A firmware that has no second one may say so in its
+/// own way: without the first one it is tried again. What came of nothing that the firmware said is
+/// no such refusal.
+fn as_second(error: Error) -> Error {
+    match error {
+        ENOMEM | EDOM => error,
+        ENOTCONN | ETIMEDOUT | ECANCELED => EIO,
+        _ => ENOSPC,
     }
 }
 
