@@ -229,9 +229,13 @@ impl Migration {
         self.ended.notify_all();
     }
 
-    /// The PF has the VF, from now on.
+    /// The PF has the VF, from now on. It was without power meanwhile: it runs.
     pub(crate) fn attach(&self, pf: CoreDev) {
-        self.with(|state| state.pf = Some(pf));
+        self.with(|state| {
+            state.pf = Some(pf);
+            state.restart();
+        });
+        self.ended.notify_all();
     }
 
     /// The PF has not got the VF any more. What was made with it is gone when this returns, and

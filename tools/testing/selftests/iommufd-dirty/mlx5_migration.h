@@ -22,6 +22,16 @@ static inline int set_state(struct vf *vf, __u32 state)
 	return mig.data_fd == -1 ? 0 : mig.data_fd;
 }
 
+static inline __u32 mig_state(struct vf *vf)
+{
+	struct vfio_device_feature_mig_state mig = {};
+	int err = vf_feature(vf->device,
+			     VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE,
+			     &mig, sizeof(mig));
+
+	return err ? VFIO_DEVICE_STATE_ERROR : mig.device_state;
+}
+
 /* Returns the length, or -1. */
 static inline ssize_t read_image(int fd, char *image)
 {

@@ -49,16 +49,6 @@ FIXTURE_TEARDOWN(migration_faults)
 	free(self->image);
 }
 
-static __u32 state(struct vf *vf)
-{
-	struct vfio_device_feature_mig_state mig = {};
-	int err = vf_feature(vf->device,
-			     VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE,
-			     &mig, sizeof(mig));
-
-	return err ? VFIO_DEVICE_STATE_ERROR : mig.device_state;
-}
-
 /* In ms. */
 static __u64 now(void)
 {
@@ -76,7 +66,7 @@ static __u64 now(void)
 		ASSERT_TRUE(control_do(self->control, "refuse %x %x 1",	\
 				       opcode, STATUS_BAD_PARAM));		\
 		ASSERT_GT(0, set_state(&self->vf, to));				\
-		ASSERT_EQ(from, state(&self->vf));				\
+		ASSERT_EQ(from, mig_state(&self->vf));				\
 		fd = set_state(&self->vf, to);					\
 		ASSERT_LE(0, fd);						\
 		if (fd)								\
@@ -166,7 +156,7 @@ TEST_F(migration_faults, a_reset_while_the_state_is_saved)
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	ASSERT_EQ(0, call.err);
 	ASSERT_GT(SLOW / 2, call.took);
-	ASSERT_EQ(VFIO_DEVICE_STATE_RUNNING, state(&self->vf));
+	ASSERT_EQ(VFIO_DEVICE_STATE_RUNNING, mig_state(&self->vf));
 }
 
 static void *report(void *arg)

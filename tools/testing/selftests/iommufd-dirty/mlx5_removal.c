@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "mlx5_faults.h"
+#include "mlx5_migration.h"
 
 #define PF_NAME "0000:00:04.0"
 #define PF "/sys/bus/pci/devices/" PF_NAME
@@ -213,15 +214,21 @@ TEST_F_TIMEOUT(removal, pf_loses_its_driver, 180)
 	open_function_stays(_metadata, &self->faulty, op_unbind, variant->way);
 }
 
-/* The firmware starts anew, and has forgotten the tracker. */
+/* The firmware starts anew: it has forgotten the tracker, and that the function was stopped. */
 TEST_F_TIMEOUT(removal, pf_is_reset, 300)
 {
 	struct faulty *faulty = &self->faulty;
 
 	start_and_mark(_metadata, faulty);
+	ASSERT_EQ(0, set_state(&faulty->vf, VFIO_DEVICE_STATE_STOP));
 	ASSERT_TRUE(control_do(faulty->control, "reset-pf"));
 	expect_no_loss(_metadata, faulty);
 	expect_recovery(_metadata, faulty);
+	if (is_our_driver()) {
+		EXPECT_EQ(VFIO_DEVICE_STATE_RUNNING, mig_state(&faulty->vf));
+		EXPECT_EQ(0, set_state(&faulty->vf, VFIO_DEVICE_STATE_STOP));
+		EXPECT_EQ(0, set_state(&faulty->vf, VFIO_DEVICE_STATE_RUNNING));
+	}
 	renew(_metadata, faulty);
 }
 
