@@ -29,6 +29,7 @@ mod vport;
 #[repr(u8)]
 #[allow(missing_docs)]
 pub enum Status {
+    Internal = 0x1,
     BadOp = 0x2,
     BadParam = 0x3,
     BadSysState = 0x4,
@@ -40,6 +41,29 @@ pub enum Status {
     BadQpState = 0x10,
     BadInpLen = 0x50,
     BadOutpLen = 0x51,
+}
+
+impl Status {
+    /// The one with this number; `None` if a command is never refused with it.
+    pub fn from_number(number: u64) -> Option<Self> {
+        use Status::*;
+        [
+            Internal,
+            BadOp,
+            BadParam,
+            BadSysState,
+            BadRes,
+            ResBusy,
+            Limit,
+            BadResState,
+            NoRes,
+            BadQpState,
+            BadInpLen,
+            BadOutpLen,
+        ]
+        .into_iter()
+        .find(|status| u64::from(*status as u8) == number)
+    }
 }
 
 /// Why a command was refused: the status, the line of the model that did it as the syndrome, and the

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::cmd::Status;
 use crate::cmdq;
 use crate::device::Device;
 use crate::device::PF;
@@ -142,6 +143,22 @@ fn change(device: &mut Device, name: &str, numbers: &[u64]) -> Result<(), &'stat
         ("cut", [count, messages]) => {
             let messages = usize::try_from(*messages).map_err(|_| "too many")?;
             device.faults.cut = (*count, messages);
+        }
+        ("one-per-vhca", [status]) => {
+            if *status != 0 && Status::from_number(*status).is_none() {
+                return Err("not a status");
+            }
+            device.faults.one_per_vhca = *status;
+        }
+        ("object-event", [kind, function]) => {
+            let kind = u16::try_from(*kind).map_err(|_| "not a type")?;
+            let vf = vf(device, *function)?;
+            let pf = device.functions.get_mut(PF).ok_or("no PF")?;
+            let mut trackers = pf.objects.trackers.iter();
+            let id = trackers.find(|(_, tracker)| usize::from(tracker.vhca_id) == vf);
+            let (id, _) = id.ok_or("the VF has no tracker")?;
+            drop(trackers);
+            pf.object_changed(kind, id);
         }
         ("fail-tracker", [vf]) => trackers_of(device, *vf, Device::fail_tracker)?,
         ("overrun", [vf]) => trackers_of(device, *vf, Device::overrun)?,

@@ -328,8 +328,13 @@ impl Function {
         if let Some(tracker) = self.objects.trackers.get_mut(id) {
             tracker.fail();
         }
+        self.object_changed(MLX5_OBJ_TYPE_PAGE_TRACK as u16, id);
+    }
+
+    /// An event says that a general object of this type has changed.
+    pub fn object_changed(&mut self, kind: u16, id: u32) {
         let mut data: EventData = [0; 28];
-        data[2..4].copy_from_slice(&(MLX5_OBJ_TYPE_PAGE_TRACK as u16).to_be_bytes());
+        data[2..4].copy_from_slice(&kind.to_be_bytes());
         data[4..8].copy_from_slice(&id.to_be_bytes());
         self.event(EVENT_OBJECT_CHANGE, &data);
     }

@@ -51,6 +51,9 @@ pub struct Faults {
     pub mute: u64,
     /// How many reports end early, and after how many messages.
     pub cut: (u64, usize),
+    /// The status with which a second tracker of a VHCA is refused, whatever the firmware's limits
+    /// are; 0 leaves it to these.
+    pub one_per_vhca: u64,
 }
 
 impl Faults {

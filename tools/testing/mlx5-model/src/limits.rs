@@ -3,11 +3,15 @@
 //! What differs between one ConnectX, or its firmware, and another: the tracker's limits, and how long
 //! a driver shall wait for a command. From the command line.
 
+use crate::cmd::Status;
+
 /// The limits, as the firmware tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Trackers of all VHCAs together; a power of two, or 0 for firmware that has none.
     pub trackers: u64,
+    /// The status with which a second tracker of a VHCA is refused; 0 if there may be several.
+    pub one_per_vhca: u64,
     /// Ranges of one tracker.
     pub ranges: u64,
     /// The sum of the ranges' lengths is 2^n bytes at least.
@@ -32,6 +36,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             trackers: 4,
+            one_per_vhca: 0,
             ranges: 16,
             log_min_span: 12,
             log_max_span: 42,
@@ -48,6 +53,7 @@ impl Default for Limits {
 /// The options, for `--help`.
 pub const HELP: &str = "\
   --trackers N          page trackers at a time, a power of two, or 0 (4)
+  --one-per-vhca STATUS a second one of a VHCA is refused with this status, in decimal
   --max-ranges N        ranges of a tracker (16)
   --log-min-span N      the sum of their lengths is 2^N bytes at least (12)
   --log-max-span N      and at most (42)
@@ -62,6 +68,7 @@ impl Limits {
     fn field(&mut self, option: &str) -> Option<(&mut u64, u64)> {
         Some(match option {
             "--trackers" => (&mut self.trackers, 1 << 16),
+            "--one-per-vhca" => (&mut self.one_per_vhca, 0xff),
             "--max-ranges" => (&mut self.ranges, 0xff),
             "--log-min-span" => (&mut self.log_min_span, 63),
             "--log-max-span" => (&mut self.log_max_span, 63),
@@ -87,6 +94,9 @@ impl Limits {
                 .ok()
                 .filter(|value| (least..=most).contains(value));
             *field = value.ok_or(format!("{option}: not a number from {least} to {most}"))?;
+        }
+        if limits.one_per_vhca != 0 && Status::from_number(limits.one_per_vhca).is_none() {
+            return Err("--one-per-vhca: no such status".into());
         }
         let pairs = [
             (limits.log_min_span, limits.log_max_span),
@@ -149,6 +159,7 @@ mod tests {
             "--trackers x",
             "--trackers 131072",
             "--max-ranges 256",
+            "--one-per-vhca 7",
             "--log-max-span 64",
             "--log-min-page 22",
             "--log-max-msg 11",

@@ -563,16 +563,18 @@ fn what_a_tracker_uses_can_fail() {
     }
 }
 
+/// The status.
+fn try_create(t: &mut Tracking, log_page: u64, ranges: &[(u64, u64)]) -> u8 {
+    let object = t.tracker(log_page, ranges);
+    let reply = t
+        .driver
+        .try_command(MLX5_CMD_OP_CREATE_GENERAL_OBJECT, object, 16);
+    reply.status()
+}
+
 #[test]
 fn limits_are_kept() {
     let mut t = Tracking::new();
-    let try_create = |t: &mut Tracking, log_page, ranges: &[(u64, u64)]| {
-        let object = t.tracker(log_page, ranges);
-        let reply = t
-            .driver
-            .try_command(MLX5_CMD_OP_CREATE_GENERAL_OBJECT, object, 16);
-        reply.status()
-    };
     assert_eq!(try_create(&mut t, 11, &[(0, 4096)]), BAD_PARAM);
     assert_eq!(try_create(&mut t, 22, &[(0, 4096)]), BAD_PARAM);
     assert_eq!(try_create(&mut t, 12, &[(0, 1 << 43)]), BAD_PARAM);
@@ -604,6 +606,43 @@ fn limits_are_kept() {
     assert_eq!(try_create(&mut t, 13, &[(0, 4096); 3]), LIMIT);
     assert_eq!(try_create(&mut t, 13, &[(0, 8192); 2]), 0);
     assert_eq!(try_create(&mut t, 13, &[(0, 8192); 2]), NO_RES);
+}
+
+/// Firmware that has one tracker for each VHCA, however many there are for all.
+#[test]
+fn one_tracker_for_each_vhca() {
+    let limits = Limits {
+        one_per_vhca: RES_BUSY.into(),
+        ..Limits::default()
+    };
+    let mut t = Tracking::with_limits(&limits);
+    let id = t.create(12, &[(TARGET, TARGET_SIZE)]);
+    assert_eq!(try_create(&mut t, 12, &[(0, 4096)]), RES_BUSY);
+    // Also as a fault, which has the last word.
+    assert_eq!(ask(&mut t, "one-per-vhca 5"), "ok");
+    assert_eq!(try_create(&mut t, 12, &[(0, 4096)]), BAD_RES);
+    assert_eq!(ask(&mut t, "forget"), "ok");
+    assert_eq!(try_create(&mut t, 12, &[(0, 4096)]), RES_BUSY);
+    // The first one does not care.
+    t.vf_writes(TARGET, 1);
+    assert_eq!(ask_for_report(&mut t, id), 0);
+
+    let mut t = Tracking::new();
+    t.create(12, &[(TARGET, TARGET_SIZE)]);
+    assert_eq!(try_create(&mut t, 12, &[(0, 4096)]), 0);
+    assert_eq!(ask(&mut t, "one-per-vhca f"), "ok");
+    assert_eq!(try_create(&mut t, 12, &[(0, 4096)]), NO_RES);
+    assert!(ask(&mut t, "one-per-vhca 7").starts_with("error"));
+}
+
+#[test]
+fn events_of_other_objects() {
+    let mut t = Tracking::new();
+    let id = t.create(12, &[(TARGET, TARGET_SIZE)]) as u8;
+    assert_eq!(ask(&mut t, "object-event 22 1"), "ok");
+    let event = t.driver.peek(ASYNC_EQ, 64);
+    assert_eq!(event[1], EVENT_OBJECT_CHANGE);
+    assert_eq!(event[32..40], [0, 0, 0, 0x22, 0, 0, 0, id]);
 }
 
 #[test]

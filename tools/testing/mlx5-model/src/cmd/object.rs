@@ -8,6 +8,7 @@ use super::Caller;
 use super::Command;
 use super::Refusal;
 use super::Reply;
+use super::Status;
 use crate::bits;
 use crate::bits::In;
 use crate::bits::Out;
@@ -125,11 +126,20 @@ fn create(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
     if !caller.device.functions.iter().skip(1).any(known) {
         return Err(refusal!(BadRes, "no such VHCA"));
     }
+    let one_per_vhca = match caller.device.faults.one_per_vhca {
+        0 => limits.one_per_vhca,
+        status => status,
+    };
     let objects = &mut caller.me().objects;
     let qpn = get(page_track::reporting_qpn) as u32;
     let qp = objects.qps.get(qpn).ok_or(refusal!(BadRes, "no such QP"))?;
     if qp.state != qp::State::ReadyToSend {
         return Err(refusal!(BadQpState, "the QP cannot send"));
+    }
+    let second = objects.trackers.iter().any(|(_, t)| t.vhca_id == vhca_id);
+    if let Some(status) = Status::from_number(one_per_vhca).filter(|_| second) {
+        let refusal = refusal!(NoRes, "no second tracker of a VHCA");
+        return Err(Refusal { status, ..refusal });
     }
     if objects.trackers.len() as u64 >= limits.trackers {
         return Err(refusal!(NoRes, "no more trackers"));
