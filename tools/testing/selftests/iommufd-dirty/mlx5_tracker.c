@@ -3,13 +3,41 @@
  * A virtual function of mlx5-model as a tracker of a context: its limits, page sizes,
  * ranges, and how it comes and goes.
  */
+#include <signal.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include "cgroup.h"
 #include "mlx5_tracker.h"
+
+/* Types of general objects. */
+#define PAGE_TRACK 0x46
+#define OTHER_OBJECT 0x22
 
 /* What the model has, unless it is told otherwise. */
 #define MAX_RANGES 16
 #define MIN_SPAN SZ_4K
 #define MAX_SPAN (4096 * SZ_1G)
 #define PGSIZES (2 * SZ_2M - SZ_4K)
+
+static __u64 now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
+}
+
+static __u64 firmware_commands(struct __test_metadata *_metadata, int control_fd)
+{
+	char *answer = control(control_fd, "count");
+	__u64 commands;
+
+	ASSERT_NE(NULL, answer);
+	ASSERT_EQ(1, sscanf(answer, "ok commands=%llx", &commands));
+	free(answer);
+	return commands;
+}
 
 TEST_F(tracker, says_what_it_can)
 {
@@ -210,17 +238,209 @@ TEST_F(tracker, too_large_a_span)
 	test_cmd_stop(self->fd);
 
 	test_cmd_range_add(self->fd, MAX_SPAN + SZ_1G, SZ_4K);
-	EXPECT_ERRNO(ENOSPC, start_results(self->fd, IOMMUFD_DIRTY_START_DRY_RUN, SZ_4K, result,
-					   &granule));
-	EXPECT_EQ(-ENOSPC, result[0].error);
-	EXPECT_ERRNO(ENOSPC, start_results(self->fd, 0, SZ_4K, result, &granule));
+	EXPECT_ERRNO(EDOM, start_results(self->fd, IOMMUFD_DIRTY_START_DRY_RUN, SZ_4K, result,
+					 &granule));
+	EXPECT_EQ(-EDOM, result[0].error);
+	EXPECT_ERRNO(EDOM, start_results(self->fd, 0, SZ_4K, result, &granule));
 	EXPECT_EQ(0, trackers());
 	/* While tracking: what was tracked still is. */
 	test_cmd_range_remove(self->fd, MAX_SPAN + SZ_1G, SZ_4K);
 	test_cmd_start(self->fd, SZ_4K);
-	test_err_range(ENOSPC, self->fd, 0, MAX_SPAN + SZ_1G, SZ_4K);
+	test_err_range(EDOM, self->fd, 0, MAX_SPAN + SZ_1G, SZ_4K);
 	dma_write(&self->vf, &self->model, 1, IOVA, SIZE, SZ_4K);
 	read_all();
+}
+
+static volatile int alarms;
+
+static void on_alarm(__maybe_unused int signal)
+{
+	alarms++;
+}
+
+/*
+ * Each range is a report of its own, and they take 16 * 150 ms. A signal ends that
+ * between two of them; what was written is in this call's bitmap or the next one's.
+ */
+TEST_F(tracker, a_signal_ends_a_read_of_many_ranges)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+	struct itimerval once = { .it_value.tv_usec = 100000 };
+	struct iommufd_dirty_range ranges[MAX_RANGES];
+	__u8 bits[SIZE / SZ_4K / 8] = {};
+	unsigned int i, page, found = 0;
+	__u64 began;
+
+	if (!is_our_driver())
+		SKIP(return, NOT_OURS);
+	scatter(ranges, MAX_RANGES, SIZE / MAX_RANGES);
+	test_cmd_ranges(self->fd, 0, ranges, MAX_RANGES);
+	test_cmd_start(self->fd, SZ_4K);
+	for (i = 0; i < MAX_RANGES; i++)
+		ASSERT_EQ(0, engine_fill(self->vf.engine, ranges[i].iova, 4));
+	ASSERT_TRUE(control_do(self->control, "report-delay %x", 150));
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	began = now_ms();
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &once, NULL));
+	EXPECT_ERRNO(EINTR, _test_cmd_read(self->fd, 0, 0, IOVA, SIZE, SZ_4K, bits, NULL, NULL));
+	EXPECT_EQ(1, alarms);
+	EXPECT_GT(1000, now_ms() - began);
+	EXPECT_EQ(1, bits[0]);
+	ASSERT_TRUE(control_do(self->control, "forget"));
+	test_cmd_read(self->fd, 0, 0, IOVA, SIZE, SZ_4K, bits, NULL, NULL);
+	for (i = 0; i < MAX_RANGES; i++) {
+		page = (ranges[i].iova - IOVA) / SZ_4K;
+		EXPECT_EQ(1, bits[page / 8] >> page % 8 & 1);
+	}
+	for (page = 0; page < SIZE / SZ_4K; page++)
+		found += bits[page / 8] >> page % 8 & 1;
+	EXPECT_EQ(MAX_RANGES, found);
+}
+
+/* A timer that is faster than a READ does not keep it from its end. */
+TEST_F(tracker, signals_do_not_starve_a_read)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+	struct itimerval often = {
+		.it_value.tv_usec = 10000,
+		.it_interval.tv_usec = 10000,
+	};
+	struct itimerval never = {};
+	struct iommufd_dirty_range ranges[4];
+	__u8 bits[SIZE / SZ_4K / 8] = {};
+	unsigned int calls = 0;
+	int ret;
+
+	if (!is_our_driver())
+		SKIP(return, NOT_OURS);
+	scatter(ranges, 4, SIZE / 4);
+	test_cmd_ranges(self->fd, 0, ranges, 4);
+	test_cmd_start(self->fd, SZ_4K);
+	ASSERT_TRUE(control_do(self->control, "report-delay %x", 5));
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	do {
+		ret = _test_cmd_read(self->fd, 0, 0, IOVA, SIZE, SZ_4K, bits, NULL, NULL);
+	} while (ret && errno == EINTR && ++calls < 50);
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &never, NULL));
+	EXPECT_EQ(0, ret);
+	ASSERT_TRUE(control_do(self->control, "forget"));
+}
+
+/* What it writes then is of another address space, or of none. */
+TEST_F(tracker, moves_to_another_address_space)
+{
+	struct vfio_device_detach_iommufd_pt detach = { .argsz = sizeof(detach) };
+	__u8 bits[SIZE / SZ_4K / 8] = {};
+	__u32 other;
+
+	if (!is_our_driver())
+		SKIP(return, NOT_OURS);
+	test_cmd_range_add(self->fd, IOVA, SIZE);
+	test_cmd_start(self->fd, SZ_4K);
+	write_some(8, SZ_4K);
+	read_all();
+	ASSERT_EQ(0, ioctl(self->vf.device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach));
+	test_err_read(EXDEV, self->fd, 0, 0, IOVA, SIZE, SZ_4K, bits);
+	ASSERT_EQ(0, _iommu_ioas_alloc(self->vf.iommu, &other));
+	ASSERT_EQ(0, _vfio_attach(self->vf.device, other));
+	test_err_read(EXDEV, self->fd, 0, 0, IOVA, SIZE, SZ_4K, bits);
+	test_cmd_stop(self->fd);
+	EXPECT_ERRNO(EXDEV, _test_cmd_start(self->fd, 0, SZ_4K));
+	EXPECT_EQ(0, trackers());
+
+	/* Bound anew it is one of the space that it is in now. */
+	test_cmd_unbind(self->fd, self->id, 0);
+	ASSERT_EQ(0, ioctl(self->vf.device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach));
+	test_err_vfio_dirty_bind(EXDEV, self->vf.device, self->fd, POLICY_FAIL);
+	ASSERT_EQ(0, _vfio_attach(self->vf.device, other));
+	test_vfio_dirty_bind(self->vf.device, self->fd, POLICY_FAIL, &self->id);
+	test_cmd_start(self->fd, SZ_4K);
+	test_cmd_read(self->fd, 0, 0, IOVA, SIZE, SZ_4K, bits, NULL, NULL);
+}
+
+/*
+ * Firmware that has no second tracker for a function says so in its own way. The
+ * first one is drained and started again, whatever that is, and one that tracks
+ * already stays.
+ */
+TEST_F(tracker, one_tracker_for_each_function)
+{
+	static const unsigned int statuses[] = { STATUS_INT_ERR, STATUS_BAD_PARAM, STATUS_RES_BUSY,
+						 STATUS_LIM_ERR, STATUS_NO_RES };
+	struct iommufd_dirty_tracker_info info;
+	unsigned int i;
+
+	if (!is_our_driver())
+		SKIP(return, NOT_OURS);
+	for (i = 0; i < ARRAY_SIZE(statuses); i++) {
+		__u64 at = IOVA + SZ_2M * (1 + i);
+
+		ASSERT_TRUE(control_do(self->control, "one-per-vhca %x", statuses[i]));
+		test_cmd_range_add(self->fd, IOVA, SZ_2M);
+		test_cmd_start(self->fd, SZ_4K);
+		dma_write(&self->vf, &self->model, 1, IOVA, SZ_4K, SZ_4K);
+		test_cmd_range_add(self->fd, at, SZ_2M);
+		model_write(&self->model, 1, IOVA, SZ_2M, SZ_4K);
+		model_write(&self->model, 1, at, SZ_2M, SZ_4K);
+		EXPECT_EQ(1, trackers());
+		read_all();
+		dma_write(&self->vf, &self->model, 1, IOVA, SZ_4K, SZ_4K);
+		dma_write(&self->vf, &self->model, 1, at, SZ_4K, SZ_4K);
+		/* Less to track is no reason to begin anew. */
+		test_cmd_range_remove(self->fd, at, SZ_2M);
+		model_clean(&self->model, MODEL_ALL, at, SZ_2M);
+		read_all();
+		test_cmd_tracker_info(self->fd, self->id, &info);
+		EXPECT_EQ(IOMMUFD_DIRTY_STATE_TRACKING, info.out_state);
+		test_cmd_stop(self->fd);
+		EXPECT_EQ(0, trackers());
+	}
+	ASSERT_TRUE(control_do(self->control, "forget"));
+}
+
+/* An object of another type has the tracker's number: its event is no reason to ask. */
+TEST_F(tracker, events_of_other_objects)
+{
+	unsigned int i;
+	__u64 before, after;
+
+	if (!is_our_driver())
+		SKIP(return, NOT_OURS);
+	test_cmd_range_add(self->fd, IOVA, SIZE);
+	test_cmd_start(self->fd, SZ_4K);
+	for (i = 0; i < 2; i++) {
+		before = firmware_commands(_metadata, self->control);
+		ASSERT_TRUE(control_do(self->control, "object-event %x 1",
+				       i ? PAGE_TRACK : OTHER_OBJECT));
+		usleep(500000);
+		after = firmware_commands(_metadata, self->control);
+		EXPECT_EQ(i != 0, after != before);
+	}
+	read_all();
+}
+
+/* The buffers for its reports are charged to whoever started it. */
+TEST_F(tracker, buffers_are_charged)
+{
+	long long before, after;
+
+	if (!is_our_driver())
+		SKIP(return, NOT_OURS);
+	if (enter_cgroup())
+		SKIP(return, "no memory cgroup: %s", strerror(errno));
+	tracking_close(&self->tracking);
+	ASSERT_EQ(0, tracking_open(&self->tracking, WAY_CONTEXT, &self->vf, POLICY_FAIL));
+	self->fd = self->tracking.fd;
+	test_cmd_range_add(self->fd, IOVA, SIZE);
+	before = cgroup_value("memory.current");
+	test_cmd_start(self->fd, SZ_4K);
+	after = cgroup_value("memory.current");
+	EXPECT_LE(SZ_2M, after - before);
+	write_some(100, SZ_4K);
+	read_all();
+	test_cmd_stop(self->fd);
+	EXPECT_GT(SZ_1M, cgroup_value("memory.current") - before);
 }
 
 TEST_F(tracker, holds_no_bitmap)
