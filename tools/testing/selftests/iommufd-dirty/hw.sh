@@ -94,11 +94,28 @@ check_vf() {
 		no "it has no VFIO character device" "the kernel needs CONFIG_VFIO_DEVICE_CDEV"
 }
 
+check_program() {
+	echo "The program that tries the tracker"
+	if [ -x "$here/hw_tracker" ]; then
+		ok "it is built"
+		return
+	fi
+	source=$(readlink -f "/lib/modules/$(uname -r)/source")
+	if [ ! -e "$source/tools/testing/selftests/kselftest_harness.h" ]; then
+		source='$KSRC'
+		echo "       (KSRC is to be the source of the kernel, which is not in /lib/modules)"
+	fi
+	no "$here/hw_tracker is not built" \
+		"make -C $source headers_install INSTALL_HDR_PATH=/tmp/khdr &&
+       make -C $(cd "$here" && pwd) KSRC=$source KHDR=/tmp/khdr/include"
+}
+
 main() {
 	echo "iommufd-dirty on hardware: a report of $(date -u '+%F %T') UTC"
 	check_machine
 	check_pf
 	check_vf
+	check_program
 	if [ "$wrong" -ne 0 ]; then
 		echo "$wrong prerequisites are missing: the tracker was not tried."
 		return 1
@@ -124,10 +141,6 @@ vf=/sys/bus/pci/devices/$bdf
 here=$(dirname "$0")
 if [ ! -d "$vf" ]; then
 	echo "There is no PCI device $bdf: lspci -D -d 15b3: lists those that may be meant." >&2
-	exit 2
-fi
-if [ ! -x "$here/hw_tracker" ]; then
-	echo "$here/hw_tracker is not built: make -C tools/testing/selftests/iommufd-dirty" >&2
 	exit 2
 fi
 {

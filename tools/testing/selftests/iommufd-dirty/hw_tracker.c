@@ -189,6 +189,30 @@ static void repeated(void)
 	step(i == STARTS, "start and stop %d times", STARTS);
 }
 
+/* A second tracker of the firmware, or the first one anew. */
+static void ranges_while_tracking(void)
+{
+	struct iommufd_dirty_range first = { .iova = BASE, .length = span() };
+	struct iommufd_dirty_range second = { .iova = BASE + 2 * span(), .length = span() };
+	struct iommufd_dirty_stats stats;
+	__u64 dirty = 0;
+
+	if (!step(!track(&first, 1, SZ_4K), "start"))
+		return;
+	if (step(!_test_cmd_ranges(fd, IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN, &second, 1),
+		 "add a range while it tracks")) {
+		if (!_test_cmd_stats(fd, id, &stats))
+			printf("       %s\n", stats.out_overreported ?
+			       "the tracker had to be started anew: the firmware has no second one" :
+			       "with a second tracker of the firmware");
+		step(!read_dirty(span(), SZ_4K, &dirty), "read: %llu dirty", dirty);
+		step(!_test_cmd_ranges(fd, IOMMUFD_DIRTY_RANGES_REMOVE, &second, 1),
+		     "remove it");
+		step(!read_dirty(span(), SZ_4K, &dirty), "read: %llu dirty", dirty);
+	}
+	step(!untrack(&first, 1), "stop");
+}
+
 static void for_other_programs(void)
 {
 	struct iommufd_dirty_range range = { .iova = BASE, .length = span() };
@@ -245,6 +269,7 @@ int main(int argc, char **argv)
 	each_granule();
 	as_many_ranges_as_it_can();
 	repeated();
+	ranges_while_tracking();
 	for_other_programs();
 	reset_while_tracking();
 	printf("  %d wrong\n", wrong);
