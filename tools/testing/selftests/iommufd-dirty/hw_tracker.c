@@ -202,9 +202,9 @@ static void ranges_while_tracking(void)
 	if (step(!_test_cmd_ranges(fd, IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN, &second, 1),
 		 "add a range while it tracks")) {
 		if (!_test_cmd_stats(fd, id, &stats))
-			printf("       %s\n", stats.out_overreported ?
-			       "the tracker had to be started anew: the firmware has no second one" :
-			       "with a second tracker of the firmware");
+			printf("       by %s\n", stats.out_overreported ?
+			       "starting it anew: the firmware has no second one" :
+			       "a second tracker of the firmware");
 		step(!read_dirty(span(), SZ_4K, &dirty), "read: %llu dirty", dirty);
 		step(!_test_cmd_ranges(fd, IOMMUFD_DIRTY_RANGES_REMOVE, &second, 1),
 		     "remove it");

@@ -251,11 +251,11 @@ TEST_F(tracker, too_large_a_span)
 	read_all();
 }
 
-static volatile int alarms;
+static int alarms;
 
 static void on_alarm(__maybe_unused int signal)
 {
-	alarms++;
+	__atomic_add_fetch(&alarms, 1, __ATOMIC_RELAXED);
 }
 
 /*
@@ -283,7 +283,7 @@ TEST_F(tracker, a_signal_ends_a_read_of_many_ranges)
 	began = now_ms();
 	ASSERT_EQ(0, setitimer(ITIMER_REAL, &once, NULL));
 	EXPECT_ERRNO(EINTR, _test_cmd_read(self->fd, 0, 0, IOVA, SIZE, SZ_4K, bits, NULL, NULL));
-	EXPECT_EQ(1, alarms);
+	EXPECT_EQ(1, __atomic_load_n(&alarms, __ATOMIC_RELAXED));
 	EXPECT_GT(1000, now_ms() - began);
 	EXPECT_EQ(1, bits[0]);
 	ASSERT_TRUE(control_do(self->control, "forget"));
