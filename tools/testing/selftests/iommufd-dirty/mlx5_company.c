@@ -78,6 +78,46 @@ TEST_F(tracker, no_slot_is_left)
 		vf_close(&others[i]);
 }
 
+/*
+ * Firmware that has no second tracker for a function says so in its own way. The
+ * first one is drained and started again, whatever that is, and one that tracks
+ * already stays.
+ */
+TEST_F(tracker, one_tracker_for_each_function)
+{
+	static const unsigned int statuses[] = { STATUS_INT_ERR, STATUS_BAD_PARAM, STATUS_RES_BUSY,
+						 STATUS_LIM_ERR, STATUS_NO_RES };
+	struct iommufd_dirty_tracker_info info;
+	unsigned int i;
+
+	if (!is_our_driver())
+		SKIP(return, NOT_OURS);
+	for (i = 0; i < ARRAY_SIZE(statuses); i++) {
+		__u64 at = IOVA + SZ_2M * (1 + i);
+
+		ASSERT_TRUE(control_do(self->control, "one-per-vhca %x", statuses[i]));
+		test_cmd_range_add(self->fd, IOVA, SZ_2M);
+		test_cmd_start(self->fd, SZ_4K);
+		dma_write(&self->vf, &self->model, 1, IOVA, SZ_4K, SZ_4K);
+		test_cmd_range_add(self->fd, at, SZ_2M);
+		model_write(&self->model, 1, IOVA, SZ_2M, SZ_4K);
+		model_write(&self->model, 1, at, SZ_2M, SZ_4K);
+		EXPECT_EQ(1, trackers());
+		read_all();
+		dma_write(&self->vf, &self->model, 1, IOVA, SZ_4K, SZ_4K);
+		dma_write(&self->vf, &self->model, 1, at, SZ_4K, SZ_4K);
+		/* Less to track is no reason to begin anew. */
+		test_cmd_range_remove(self->fd, at, SZ_2M);
+		model_clean(&self->model, MODEL_ALL, at, SZ_2M);
+		read_all();
+		test_cmd_tracker_info(self->fd, self->id, &info);
+		EXPECT_EQ(IOMMUFD_DIRTY_STATE_TRACKING, info.out_state);
+		test_cmd_stop(self->fd);
+		EXPECT_EQ(0, trackers());
+	}
+	ASSERT_TRUE(control_do(self->control, "forget"));
+}
+
 /* In another address space: not in the same context. */
 TEST_F(tracker, two_address_spaces)
 {
