@@ -3,6 +3,8 @@
  * Binding, starting, reading and stopping a function of mlx5-model with each of their
  * allocations and user copies failing in turn.
  */
+#include <sched.h>
+
 #include "fail_nth.h"
 #include "mlx5_faults.h"
 
@@ -27,12 +29,23 @@ FIXTURE_VARIANT_ADD(fail_nth, context)
 	.way = WAY_CONTEXT,
 };
 
+/* What can fail is not the same on each CPU, see first_start_on_a_cpu. */
+static void stay_on(struct __test_metadata *_metadata, unsigned int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpus), &cpus));
+}
+
 FIXTURE_SETUP(fail_nth)
 {
 	char path[64];
 
 	if (!have_fault_injection())
 		SKIP(return, "fault injection is not enabled in the kernel");
+	stay_on(_metadata, 0);
 	test_faulty_open(&self->faulty, variant->way);
 	snprintf(path, sizeof(path), "/proc/self/task/%u/fail-nth", getpid());
 	self->nth_fd = open(path, O_RDWR | O_CLOEXEC);
@@ -65,6 +78,45 @@ static bool fail(struct __test_metadata *_metadata, struct faulty *faulty, int n
 		}
 	}
 	return was;
+}
+
+/*
+ * The first START on a CPU makes the interrupt and the event queue that all others there
+ * use: mlx5_core does so when it is asked for them. Without memory the interrupts' code
+ * answers ENOSPC, which is not to be taken for a firmware without a tracker to spare.
+ *
+ * A START makes them also if a fault did no harm: then it is too late. So on the CPU that
+ * has them this looks for the last harmless one before the completion queue, whose files
+ * in debugfs are many in a row, and goes on from there on a CPU that has none.
+ */
+TEST_F_TIMEOUT(fail_nth, first_start_on_a_cpu, 600)
+{
+	struct faulty *faulty = &self->faulty;
+	unsigned int n = 0, harmless = 0, last = 0, tried = 0;
+	int err;
+
+	ASSERT_EQ(0, op_start(faulty));
+	ASSERT_EQ(0, op_stop(faulty));
+	while (harmless < 8) {
+		ASSERT_GT(1000, ++n);
+		ASSERT_TRUE(fail(_metadata, faulty, self->nth_fd, n, op_start, &err));
+		if (err && harmless)
+			last = n - 1;
+		harmless = err ? 0 : harmless + 1;
+		if (!err)
+			ASSERT_EQ(0, op_stop(faulty));
+	}
+
+	stay_on(_metadata, 1);
+	n = last;
+	do {
+		ASSERT_TRUE(fail(_metadata, faulty, self->nth_fd, ++n, op_start, &err));
+		EXPECT_EQ(0, err ? new_trackers(faulty) : 0);
+		tried++;
+	} while (err);
+	TH_LOG("%u faults, from the %u-th", tried, n - tried + 1);
+	ASSERT_EQ(0, op_stop(faulty));
+	ASSERT_EQ(NULL, is_well(_metadata, faulty));
 }
 
 /*
