@@ -47,8 +47,8 @@ pub enum Then {
     Clear,
     /// Leaves it dirty.
     Keep,
-    /// Makes it clean because it is not tracked any more. What is whole and reaches beyond the pages
-    /// that are read stays, for those that are tracked still.
+    /// Makes it clean because it is not tracked any more. What is whole and reaches beyond the
+    /// pages that are read stays, for those that are tracked still.
     Forget,
 }
 
@@ -282,9 +282,9 @@ impl Tree {
         }
     }
 
-    /// Calls `found` with each run of dirty pages among `first..=last`, ascending. Of what is dirty for
-    /// want of memory a run is told whole, also beyond these pages, and pages of it may be told twice.
-    /// One read at a time.
+    /// Calls `found` with each run of dirty pages among `first..=last`, ascending. Of what is dirty
+    /// for want of memory a run is told whole, also beyond these pages, and pages of it may be told
+    /// twice. One read at a time.
     pub fn read(&self, first: u64, last: u64, then: Then, mut found: impl FnMut(Run)) {
         let last = last.min(LAST_PAGE);
         let mut run: Option<Run> = None;

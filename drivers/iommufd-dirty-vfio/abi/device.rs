@@ -44,8 +44,8 @@ impl Device {
         unsafe { CStr::from_char_ptr(bindings::iommufd_dirty_vfio_name(self.as_raw()).cast()) }
     }
 
-    /// The number of the I/O address space that it is attached to now, which no other space ever has;
-    /// 0 if it is in none of an iommufd.
+    /// The number of the I/O address space that it is attached to now, which no other space ever
+    /// has; 0 if it is in none of an iommufd.
     pub(super) fn space(&self) -> u64 {
         // SAFETY: By the type invariants.
         unsafe { bindings::iommufd_dirty_vfio_space(self.as_raw()) }

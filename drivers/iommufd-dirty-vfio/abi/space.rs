@@ -3,8 +3,8 @@
 //! In which I/O address space a device's tracker is.
 //!
 //! A device can be moved to another one while a context has its tracker. The same addresses are
-//! another memory there: what it writes must not be told as dirt of the space that the context is of.
-//! So each start and each read looks where the device is.
+//! another memory there: what it writes must not be told as dirt of the space that the context is
+//! of. So each start and each read looks where the device is.
 
 use super::device::Device;
 use kernel::{
@@ -51,8 +51,8 @@ impl Space {
         )
     }
 
-    /// Lets `f` bind the tracker in the space that it is given. If that is refused the tracker may be
-    /// bound elsewhere, and stays what it was.
+    /// Lets `f` bind the tracker in the space that it is given. If that is refused the tracker may
+    /// be bound elsewhere, and stays what it was.
     ///
     /// Errors: `EXDEV` if the device is in no iommufd; those of `f`.
     pub(super) fn bind(&self, f: impl FnOnce(u64) -> Result) -> Result {
@@ -86,8 +86,8 @@ impl Space {
         Ok(bound)
     }
 
-    /// Is what is known of the device dirt of the space that it started in? `EXDEV` if it is in another
-    /// one. That it was detached does no harm: it writes nothing then.
+    /// Is what is known of the device dirt of the space that it started in? `EXDEV` if it is in
+    /// another one. That it was detached does no harm: it writes nothing then.
     pub(crate) fn is_still(&self, started: u64) -> Result {
         if [0, started].contains(&self.device.space()) {
             Ok(())

@@ -151,8 +151,8 @@ proptest! {
         prop_assert_eq!(runs(&tree, 0, u64::MAX, Then::Clear), []);
     }
 
-    /// When memory ends nothing is forgotten, what is told is clean afterwards, and what may not have
-    /// been marked is told as unsure: the others were.
+    /// When memory ends nothing is forgotten, what is told is clean afterwards, and what may not
+    /// have been marked is told as unsure: the others were.
     #[test]
     fn never_forgets(left in 0..12_usize, todo in bases().prop_flat_map(actions)) {
         let (tree, room) = (Tree::new(), Left::new(left));
