@@ -122,18 +122,16 @@ TEST_F(migration_faults, a_state_that_is_not_loaded)
 struct call {
 	int device;
 	int err;
-	__u64 took;
+	__u64 ended;
 };
 
 static void *reset(void *arg)
 {
 	struct call *call = arg;
-	__u64 began;
 
 	usleep(SLOW / 4 * 1000);
-	began = now();
 	call->err = ioctl(call->device, VFIO_DEVICE_RESET);
-	call->took = now() - began;
+	call->ended = now();
 	return NULL;
 }
 
@@ -142,20 +140,20 @@ TEST_F(migration_faults, a_reset_while_the_state_is_saved)
 {
 	struct call call = { .device = self->vf.device };
 	pthread_t thread;
-	__u64 began;
+	__u64 saved;
 
 	if (!self->ours)
 		SKIP(return, "mlx5-vfio-pci does not wait for the firmware here");
 	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_STOP));
 	ASSERT_TRUE(control_do(self->control, "slow %x %x 1", SAVE_VHCA_STATE, SLOW));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, reset, &call));
-	began = now();
 	/* The firmware does it in the end, when the function is not stopped any more. */
 	ASSERT_GT(0, set_state(&self->vf, VFIO_DEVICE_STATE_STOP_COPY));
-	ASSERT_LE(SLOW, now() - began);
+	saved = now();
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	ASSERT_EQ(0, call.err);
-	ASSERT_GT(SLOW / 2, call.took);
+	/* The reset did not wait for it. */
+	ASSERT_LE(call.ended, saved);
 	ASSERT_EQ(VFIO_DEVICE_STATE_RUNNING, mig_state(&self->vf));
 }
 
@@ -169,13 +167,12 @@ static void *report(void *arg)
 		.bitmap = (uintptr_t)bitmap,
 	};
 	struct call *call = arg;
-	__u64 began = now();
 
 	call->err = vf_feature(call->device,
 			       VFIO_DEVICE_FEATURE_GET |
 			       VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
 			       &report, sizeof(report));
-	call->took = now() - began;
+	call->ended = now();
 	return NULL;
 }
 
@@ -189,7 +186,7 @@ TEST_F(migration_faults, a_report_does_not_keep_the_state)
 	};
 	struct call call = { .device = self->vf.device };
 	pthread_t thread;
-	__u64 began, took;
+	__u64 changed;
 
 	if (!self->ours)
 		SKIP(return, "mlx5-vfio-pci has one lock for the two");
@@ -199,15 +196,13 @@ TEST_F(migration_faults, a_report_does_not_keep_the_state)
 	ASSERT_TRUE(control_do(self->control, "report-delay %x", SLOW));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, report, &call));
 	usleep(500000);
-	began = now();
 	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_STOP));
 	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING));
-	took = now() - began;
+	changed = now();
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	ASSERT_EQ(0, call.err);
 	/* It was under way all the time. */
-	ASSERT_LE(SLOW, call.took);
-	ASSERT_GT(SLOW / 2, took);
+	ASSERT_LE(changed, call.ended);
 }
 
 TEST_HARNESS_MAIN

@@ -213,7 +213,7 @@ TEST_F(trackers, poll_wakes_up)
 		usleep(100000);
 		_exit(!!_test_mock_knob(self->bad, MOCK_KNOB_LOSE, EIO));
 	}
-	EXPECT_EQ(1, poll(&pollfd, 1, 5000));
+	EXPECT_EQ(1, poll(&pollfd, 1, -1));
 	EXPECT_EQ(POLLPRI, pollfd.revents);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
@@ -295,13 +295,13 @@ TEST_F(trackers, stats_count)
 	EXPECT_EQ(1, stats.out_errors);
 	EXPECT_EQ(-EREMOTEIO, stats.out_last_error);
 	EXPECT_EQ(1, stats.out_extents);
-	EXPECT_LE(20 * 1000 * 1000, stats.out_max_read_ns);
+	EXPECT_LT(0, stats.out_max_read_ns);
 	EXPECT_GE(stats.out_max_read_ns, stats.out_last_read_ns);
 
 	test_cmd_stats(self->fd, 0, &whole);
 	EXPECT_EQ(3, whole.out_reads);
 	EXPECT_EQ(1, whole.out_errors);
-	EXPECT_LE(20 * 1000 * 1000, whole.out_max_read_ns);
+	EXPECT_LT(0, whole.out_max_read_ns);
 	test_cmd_stats(self->fd, self->members.member[0].id, &stats);
 	EXPECT_EQ(0, stats.out_errors);
 	EXPECT_EQ(0, stats.out_last_error);
