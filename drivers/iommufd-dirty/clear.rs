@@ -58,7 +58,7 @@ impl State {
             Ok::<_, Error>(Range::new(raw.iova, raw.length)?)
         };
         for at in cmd.next_range..cmd.nr_ranges {
-            if interrupted() {
+            if crate::abi::killed() {
                 return Err(EINTR);
             }
             cmd.left_of(at, read(at)?)?;
@@ -72,10 +72,7 @@ impl State {
             let cursor = cmd.cursor();
             let range = read(cursor.element)?;
             let left = cmd.left_of(cursor.element, range)?;
-            let resume = Resume {
-                address: left.first(),
-                tracker: cursor.tracker,
-            };
+            let resume = Resume::at(left.first(), cursor.tracker);
             let found = self.harvest(left, which, resume);
             cmd.out_status |= found.status;
             if !self.tracked.covers(&left) {
@@ -83,7 +80,7 @@ impl State {
             }
             if let Some(place) = found.interrupted {
                 cmd.go_on(cursor.element, range, place.address, place.tracker);
-                return Err(EINTR);
+                return Err(found.error.unwrap_or(EINTR));
             }
             // It is in the residual: nothing is gained by doing it again.
             cmd.done(cursor.element, range, range.last());
@@ -117,7 +114,7 @@ impl State {
         }
         self.check_only(cmd.tracker_id)?;
         for at in cmd.next_range..cmd.nr_ranges {
-            if interrupted() {
+            if crate::abi::killed() {
                 return Err(EINTR);
             }
             cmd.left_of(at, Element::read(&array, at, cmd.page_size)?.range)?;
@@ -131,10 +128,7 @@ impl State {
             let left = cmd.left_of(cursor.element, range)?;
             let begin = left.first().saturating_sub(range.first());
             let window = request.windows(begin, 1).next().ok_or(EINVAL)?;
-            let resume = Resume {
-                address: left.first(),
-                tracker: cursor.tracker,
-            };
+            let resume = Resume::at(left.first(), cursor.tracker);
             if let Some((address, tracker)) =
                 self.clear_window(cmd, &window, resume, &mut bitmap)?
             {
@@ -193,9 +187,9 @@ impl State {
         if let Some(through) = through {
             for_runs(bitmap, all, |bits| {
                 let run = window.bytes(bits);
-                if let Some(run) =
-                    run.and_then(|r| Range::inclusive(r.first(), r.last().min(through)))
-                {
+                if let Some(run) = run.and_then(|r| {
+                    Range::inclusive(r.first().max(resume.address), r.last().min(through))
+                }) {
                     self.forget(run, which);
                 }
             });

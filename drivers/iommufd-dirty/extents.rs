@@ -74,7 +74,15 @@ impl State {
             }
             let few = crate::residual_max() / FEW / core::mem::size_of::<Range>() as u64;
             let before = self.recorded();
+            let begins = cmd.begins();
             if let Delivered::Full = self.read_chunk(cmd, at, range, chunk)? {
+                cmd.out_status |= IOMMUFD_DIRTY_STATUS_MORE;
+                return Ok(());
+            }
+            if !begins && !cmd.only_counts() && self.must_begin_again(Which::merged(cmd.tracker_id))
+            {
+                // What is written so far is not wrong, but not all.
+                cmd.rewind();
                 cmd.out_status |= IOMMUFD_DIRTY_STATUS_MORE;
                 return Ok(());
             }
@@ -103,14 +111,12 @@ impl State {
 
     /// How many extents there are could not be told: all is dirty again, as they are and more.
     pub(crate) fn undo_read(&mut self, cmd: &uapi::Read, _done: bool) {
-        if cmd.out_nr_extents == 0 || cmd.keeps() {
+        let Some(written) = self.written.take() else {
             return;
-        }
+        };
         let only = self.members.iter_mut().find(|m| m.id() == cmd.tracker_id);
-        let residual = only.map_or(&mut self.kept, |m| &mut m.residual);
-        for range in self.tracked.as_slice() {
-            residual.insert_unsure(*range);
-        }
+        let held = only.map_or(&mut self.kept, |m| &mut m.harvested);
+        held.insert_unsure(written);
     }
 
     fn read_chunk(
@@ -128,10 +134,7 @@ impl State {
         };
         let cursor = cmd.cursor();
         // A longer call may have gone on elsewhere.
-        let resume = Resume {
-            address: chunk.first(),
-            tracker: cursor.tracker,
-        };
+        let resume = Resume::at(chunk.first(), cursor.tracker);
         let found = self.pass(target, which, resume, cmd.keeps(), cmd.op_flags());
         // What was found before an error is in the residuals.
         let whole = match found.interrupted {
@@ -150,6 +153,7 @@ impl State {
             self.count_told(told, which);
             // At once: to remove an extent moves those behind it.
             if !cmd.keeps() {
+                self.written = Some(self.written.map_or(told, |all| all.hull(told)));
                 self.forget(told, which);
             }
         }
@@ -251,6 +255,9 @@ fn tell_all(
     let mut grow = Grow::new(range, cmd.page_size).ok_or(EINVAL)?;
     let mut left = Some(chunk);
     while let Some(dirty) = left.and_then(|left| extents.first_in(left)) {
+        if cmd.out_nr_extents % 1024 == 1023 && interrupted() {
+            return Err(EINTR);
+        }
         if let Some(extent) = grow.push(dirty) {
             if let Delivered::Full = tell(cmd, range, extent, told)? {
                 return Ok(Delivered::Full);

@@ -147,7 +147,7 @@ fn call<T: Uapi>(
 fn nothing<T>(_: &mut State, _: &T, _: bool) {}
 
 fn info(cmd: &mut uapi::Info) -> Result {
-    if cmd.flags != 0 {
+    if cmd.flags != 0 || cmd.__reserved != 0 {
         return Err(EOPNOTSUPP);
     }
     cmd.out_max_trackers = MAX_MEMBERS as u32;

@@ -142,6 +142,8 @@ pub(crate) struct Member {
     pub(crate) policy: Policy,
     /// START was asked for, and this one could not.
     pub(crate) failed: Option<Error>,
+    /// Its policy ALL_DIRTY stands in for it in this session, and a whole round knew that.
+    pub(crate) stands_in: bool,
     /// The provider's `start` succeeded, and its `stop` was not called since.
     pub(crate) running: bool,
     /// Bytes per bit in force; 0 while not tracking.
@@ -170,6 +172,7 @@ impl Member {
             source,
             policy,
             failed: None,
+            stands_in: false,
             running: false,
             granule: 0,
             ranges: RangeSet::new(),
@@ -294,6 +297,7 @@ impl Member {
         }
         self.running = false;
         self.failed = None;
+        self.stands_in = false;
         self.granule = 0;
         self.ranges = RangeSet::new();
         self.memory = 0;

@@ -92,8 +92,9 @@ pub(crate) struct Pass<'a> {
 pub(crate) struct Resume {
     /// What lies below is done.
     pub(crate) address: u64,
-    /// At the first piece, trackers with a lower id are done.
+    /// Trackers with a lower id are done up to `last`.
     pub(crate) tracker: u32,
+    last: u64,
 }
 
 /// Where a signal ended a pass.
@@ -105,6 +106,19 @@ pub(crate) struct Place {
     pub(crate) address: u64,
     /// The first tracker that is not done there.
     pub(crate) tracker: u32,
+    /// The last address up to which those before it are done.
+    last: u64,
+}
+
+impl Resume {
+    /// From `address` on, where trackers below `tracker` are said to be done.
+    pub(crate) fn at(address: u64, tracker: u32) -> Self {
+        Self {
+            address,
+            tracker,
+            last: 0,
+        }
+    }
 }
 
 /// What a pass found.
@@ -120,22 +134,27 @@ pub(crate) struct Found {
     pub(crate) interrupted: Option<Place>,
 }
 
+impl Place {
+    fn is(&self, resume: Resume) -> bool {
+        self.address == resume.address && self.tracker == resume.tracker
+    }
+}
+
 pub(crate) fn interrupted() -> bool {
     kernel::current!().signal_pending()
 }
 
 impl Pass<'_> {
-    fn is_strict(&self) -> bool {
-        self.flags & IOMMUFD_DIRTY_OP_STRICT != 0
-    }
-
     /// Calls `f` for each part of `range` that is tracked, in pieces that are not too long, until it
     /// returns `Some`.
     fn pieces<R>(&self, range: Range, mut f: impl FnMut(Range) -> Option<R>) -> Option<R> {
         let mut left = Some(range);
         while let Some(range) = left {
             let part = self.tracked.within(range).next()?;
-            let last = part.first().saturating_add(MAX_PIECE - 1).min(part.last());
+            let mut last = part.first().saturating_add(MAX_PIECE - 1).min(part.last());
+            if self.resume.tracker != 0 && part.first() <= self.resume.last {
+                last = last.min(self.resume.last);
+            }
             let piece = Range::inclusive(part.first(), last)?;
             if let Some(result) = f(piece) {
                 return Some(result);
@@ -157,13 +176,20 @@ impl Pass<'_> {
                     let mut begins = true;
                     for at in 0..members.count() {
                         let Some(m) = members.get(at) else { continue };
-                        if !self.which.has(m) || m.id() < resume.tracker || m.told.now.is_some() {
+                        let done = m.id() < resume.tracker && piece.last() <= resume.last;
+                        if !self.which.has(m) || done || m.told.now.is_some() {
                             continue;
                         }
                         let here = Place {
                             part,
                             address: piece.first(),
-                            tracker: if begins { 0 } else { m.id() },
+                            // What was peeked at is gone with the call.
+                            tracker: match self.into {
+                                Target::Scratch(_) => 0,
+                                _ if begins => 0,
+                                _ => m.id(),
+                            },
+                            last: piece.last(),
                         };
                         // Each call gets on by one tracker at least.
                         if called && self.must_stop(begins) {
@@ -228,9 +254,11 @@ impl Member {
         };
         match result {
             Ok(false) => (),
+            // What lies between two ranges is no hole of the request.
+            Ok(true) if self.waits() && !pass.tracked.covers(&piece) => (),
             Ok(true) => self.told.status |= IOMMUFD_DIRTY_STATUS_HOLE,
             Err(EINTR) => self.told.interrupted = true,
-            Err(ENXIO) if pass.is_strict() && self.trouble().is_none() => {
+            Err(ENXIO) if flags & IOMMUFD_DIRTY_OP_STRICT != 0 && self.trouble().is_none() => {
                 self.told.status |= IOMMUFD_DIRTY_STATUS_HOLE;
                 self.told.refused = true;
             }
@@ -270,7 +298,8 @@ impl Member {
         sink.flush();
         let counts = sink.counts;
         self.told.fresh = self.told.fresh.saturating_add(counts.fresh);
-        if !matches!(into, Target::Residual(_)) {
+        // Of what goes elsewhere it is counted how much is delivered.
+        if matches!(into, Target::Bitmap(..)) {
             self.told.bytes = self.told.bytes.saturating_add(counts.bytes);
         }
         if counts.unsure != 0 {
@@ -289,9 +318,9 @@ impl Member {
         let mut at = 0;
         while let Some(part) = pass.into.part(at) {
             for dirty in pass.tracked.within(part) {
-                self.told.bytes = self.told.bytes.saturating_add(dirty.length());
                 match pass.into {
                     Target::Bitmap(pages, batch) => {
+                        self.told.bytes = self.told.bytes.saturating_add(dirty.length());
                         let bits = batch.slots().get(at).and_then(|slot| slot.bits(dirty));
                         let fresh = bits.map_or(0, |bits| pages.set(bits));
                         self.told.fresh = self.told.fresh.saturating_add(fresh);
@@ -366,6 +395,17 @@ impl State {
             m.told.now = None;
             m.told.refused = false;
         }
+        // Who is done with what is believed only if it was just so.
+        let resume = match self.cut.take() {
+            Some((cut, at)) if cut == which && at.is(resume) => Resume {
+                last: at.last,
+                ..resume
+            },
+            _ => Resume {
+                tracker: 0,
+                ..resume
+            },
+        };
         let pass = Pass {
             into,
             which,
@@ -397,7 +437,13 @@ impl State {
                     part: 0,
                     address: resume.address,
                     tracker: resume.tracker,
+                    last: resume.last,
                 });
+            }
+            // It may have been lost while another one was read.
+            if m.told.now.is_none() && m.running {
+                m.told.now = m.lost().map(errno_of);
+                m.told.error = m.told.error.or(m.told.now);
             }
             match (m.told.now, m.policy) {
                 (None, _) => (),
@@ -423,6 +469,8 @@ impl State {
         }
         let fresh = self.told_fresh().saturating_sub(before);
         found.fresh = found.fresh.saturating_add(fresh);
+        let cut = found.interrupted.filter(|at| at.tracker != 0);
+        self.cut = cut.map(|at| (which, at));
         found
     }
 

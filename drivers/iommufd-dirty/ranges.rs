@@ -32,7 +32,6 @@ use crate::{
         Member,
         Policy, //
     },
-    pass::interrupted,
     start::for_provider,
     state::{
         State,
@@ -266,7 +265,7 @@ fn read_ranges(cmd: &uapi::Ranges) -> Result<Vec<Range>> {
     let mut list = Vec::new();
     list.try_reserve_for(cmd.nr_ranges as usize)?;
     for at in 0..cmd.nr_ranges {
-        if interrupted() {
+        if crate::abi::killed() {
             return Err(EINTR);
         }
         let raw = array.get(at)?;

@@ -22,6 +22,7 @@ use crate::{
             Request, //
         }, //
     },
+    member::Policy,
     pass::{
         interrupted,
         Found,
@@ -88,11 +89,17 @@ pub(crate) trait HasCursor {
     /// All but the cursor's place in its element. `EINVAL`.
     fn check_cursor(&self) -> Result {
         let at = self.cursor();
-        let begins = at.element == 0 && at.offset == 0 && at.tracker == 0;
-        if self.nr_ranges() > MAX_READ_RANGES || (at.element >= self.nr_ranges() && !begins) {
+        let beyond = at.element >= self.nr_ranges() && !self.begins();
+        if self.nr_ranges() > MAX_READ_RANGES || beyond {
             return Err(EINVAL);
         }
         Ok(())
+    }
+
+    /// Is it at the beginning of a round?
+    fn begins(&self) -> bool {
+        let at = self.cursor();
+        at.element == 0 && at.offset == 0 && at.tracker == 0
     }
 
     /// What is left of an element when the call begins there: `range` is that of number `at`.
@@ -249,7 +256,7 @@ impl uapi::Read {
         let array = self.ranges()?;
         let mut holes = false;
         for at in self.next_range..self.nr_ranges {
-            if interrupted() {
+            if crate::abi::killed() {
                 return Err(EINTR);
             }
             let element = Element::read(&array, at, self.page_size)?;
@@ -274,6 +281,7 @@ impl State {
         cmd.out_nr_extents = 0;
         cmd.check(self)?;
         self.tell_nothing();
+        self.written = None;
         let results = Array::new(cmd.results_uptr, cmd.nr_results, cmd.result_len)?;
         // First, so that a bad address fails before anything is cleared.
         self.write_results(&results)?;
@@ -329,6 +337,7 @@ impl State {
         let array = cmd.ranges()?;
         let which = Which::merged(cmd.tracker_id);
         while !cmd.is_done() {
+            let begins = cmd.begins();
             // First, so that a bad address fails before anything is cleared.
             let resume = self.collect(cmd, &array, pages, batch)?;
             let target = Target::Bitmap(pages, batch);
@@ -350,6 +359,13 @@ impl State {
                 None => Ok(range_of(batch.slots().len().saturating_sub(1))?),
             };
             cmd.add(&found)?;
+            if self.must_begin_again(which) && !begins {
+                cmd.rewind();
+                if interrupted() {
+                    return Err(EINTR);
+                }
+                continue;
+            }
             match next {
                 Err(((element, range, _), place)) => {
                     cmd.go_on(element, range, place.address, place.tracker);
@@ -362,6 +378,18 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Is there a tracker that was lost, all of whose ranges are to be reported dirty from now on? Then
+    /// what this round reported before it was known is not enough. Once for each tracker and session.
+    pub(crate) fn must_begin_again(&mut self, which: Which) -> bool {
+        let mut again = false;
+        for m in self.members.iter_mut().filter(|m| which.has(m)) {
+            if m.policy == Policy::AllDirty && m.trouble().is_some() {
+                again |= !core::mem::replace(&mut m.stands_in, true);
+            }
+        }
+        again
     }
 
     /// Pins the bitmaps of what is to be read next: of one window, and if there is a tracker that
@@ -387,10 +415,7 @@ impl State {
                 return Err(EINVAL);
             };
             if batch.slots().is_empty() {
-                resume = Resume {
-                    address: left.first(),
-                    tracker: cursor.tracker,
-                };
+                resume = Resume::at(left.first(), cursor.tracker);
             } else if !joins || !batch.takes(&window, &self.tracked, crate::scatter_max()) {
                 break;
             }

@@ -67,6 +67,8 @@ pub(crate) struct Sink<'a> {
     /// share one, and to set it costs more than to record a page.
     word: usize,
     mask: u64,
+    /// Of what is being recorded it is not known whether it was written.
+    unsure: bool,
     pub(crate) counts: Counts,
 }
 
@@ -100,6 +102,7 @@ impl<'a> Sink<'a> {
             near: None,
             word: 0,
             mask: 0,
+            unsure: false,
             counts: Counts::default(),
         }
     }
@@ -122,10 +125,14 @@ impl<'a> Sink<'a> {
     /// As [`Self::record`], and it is not known whether the bytes were written.
     pub(crate) fn record_unsure(&mut self, iova: u64, length: u64) {
         let before = self.counts.bytes;
+        self.unsure = true;
         self.record(iova, length);
-        // What lies elsewhere is in the residual, and unsure when that is delivered.
-        let bytes = self.counts.bytes.saturating_sub(before);
-        self.counts.unsure = self.counts.unsure.saturating_add(bytes);
+        self.unsure = false;
+        // What is in a residual is counted there.
+        if matches!(self.into, Target::Bitmap(..) | Target::Scratch(_)) {
+            let bytes = self.counts.bytes.saturating_sub(before);
+            self.counts.unsure = self.counts.unsure.saturating_add(bytes);
+        }
     }
 
     /// `inside` is tracked, and in part number `at` of what was asked for.
@@ -147,10 +154,10 @@ impl<'a> Sink<'a> {
             }
             Target::Residual(_) => {
                 if let Some(residual) = &mut self.residual {
-                    residual.insert(inside);
+                    put(residual, inside, self.unsure);
                 }
             }
-            Target::Harvest(_) => self.harvested.insert(inside),
+            Target::Harvest(_) => put(self.harvested, inside, self.unsure),
             Target::Scratch(_) => self.scratch.insert(inside),
         }
     }
@@ -205,7 +212,15 @@ impl<'a> Sink<'a> {
 
     fn keep(&mut self, outside: Option<Range>) {
         if let (Some(outside), Some(residual)) = (outside, &mut self.residual) {
-            residual.insert(outside);
+            put(residual, outside, self.unsure);
         }
+    }
+}
+
+fn put(held: &mut Extents, range: Range, unsure: bool) {
+    if unsure {
+        held.insert_unsure(range);
+    } else {
+        held.insert(range);
     }
 }

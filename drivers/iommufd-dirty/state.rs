@@ -23,6 +23,7 @@ use crate::{
     },
     pass::{
         Found,
+        Place,
         Resume,
         Which, //
     },
@@ -67,6 +68,10 @@ pub(crate) struct State {
     pub(crate) kept: Extents,
     /// Kept between reads: a read allocates nothing.
     pub(crate) pages: Option<(Pages, Batch)>,
+    /// Where a signal ended the last pass, in the midst of a piece.
+    pub(crate) cut: Option<(Which, Place)>,
+    /// The hull of what this call wrote as extents and took out of the residuals.
+    pub(crate) written: Option<Range>,
     /// Of READ calls.
     pub(crate) stats: Stats,
 }
@@ -107,6 +112,8 @@ impl State {
                 session: None,
                 kept: crate::new_residual(),
                 pages: None,
+                cut: None,
+                written: None,
                 stats: Stats::default(),
             },
             GFP_KERNEL_ACCOUNT,

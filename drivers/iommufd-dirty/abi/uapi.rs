@@ -193,6 +193,9 @@ impl<T: Uapi> Array<T> {
     /// Copies out as many of `values` as there is room for.
     pub(crate) fn write_all(&self, values: impl Iterator<Item = T>) -> Result {
         for (at, value) in (0..self.nr).zip(values) {
+            if super::killed() {
+                return Err(EINTR);
+            }
             self.put(at, &value)?;
         }
         Ok(())

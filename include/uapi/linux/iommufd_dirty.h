@@ -686,6 +686,9 @@ struct iommufd_dirty_read_result {
  *  6. A merged read is one system call, not a snapshot across trackers.
  *  7. What is not tracked reads clean and sets a status bit.
  *
+ * If a tracker whose policy is ALL_DIRTY is lost in the midst of a round, the
+ * round begins again by itself: extents may be reported twice then.
+ *
  * What is out is written on error, too: take what this call reported, then go on
  * with the cursor (see "General ioctl format"). A call that could not even begin
  * (EINTR while another call has the context) reports nothing: set @out_dirty and

@@ -206,6 +206,32 @@ TEST_F(harvest, of_a_hole)
 	members_read_all(members);
 }
 
+/* What was written as extents and could not be told is dirty again, all of it. */
+TEST_F(harvest, untold_extents_of_what_is_not_tracked_any_more)
+{
+	struct members *members = &self->members;
+	struct iommufd_dirty_bitmap range = { MEMBERS_BASE, MEMBERS_SIZE, 0, 0 };
+	struct iommufd_dirty_range extents[4];
+	struct iommufd_dirty_read *cmd;
+	__u64 dirty;
+
+	cmd = mmap(NULL, SZ_4K, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, cmd);
+	*cmd = read_cmd(&range, 1, .flags = IOMMUFD_DIRTY_READ_EXTENTS,
+			into_extents(extents, 4));
+	member_write(members, 0, MEMBERS_BASE + SZ_1M, SZ_4K);
+	test_cmd_harvest(members->fd, 0, MEMBERS_BASE, MEMBERS_SIZE, NULL);
+	test_cmd_range_remove(members->fd, MEMBERS_BASE, MEMBERS_SIZE);
+	ASSERT_EQ(0, mprotect(cmd, SZ_4K, PROT_READ));
+	EXPECT_ERRNO(EFAULT, ioctl(members->fd, IOMMUFD_DIRTY_READ, cmd));
+	test_cmd_count(members->fd, 0, MEMBERS_BASE, MEMBERS_SIZE, NULL,
+		       &dirty);
+	EXPECT_EQ(model_count(&members->model, MODEL_ALL, MEMBERS_BASE,
+			      MEMBERS_SIZE, SZ_4K), dirty);
+	munmap(cmd, SZ_4K);
+}
+
 /* With a mock tracker, which can fail. */
 MEMBERS_FIXTURE(failing)
 MEMBERS_MOCK_VARIANTS(failing);

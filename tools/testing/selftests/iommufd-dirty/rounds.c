@@ -145,6 +145,20 @@ TEST_F(rounds, results_of_each_tracker)
 	}
 	EXPECT_EQ(UINT_MAX, results[i].result.tracker_id);
 
+	/* The same of one that only counts, and clears nothing. */
+	model_clean(&members->model, MODEL_ALL, MEMBERS_BASE, MEMBERS_SIZE);
+	members_write_some(_metadata, members, 32, &self->seed);
+	cmd.flags = IOMMUFD_DIRTY_READ_COUNT_ONLY;
+	range.bitmap_uptr = 0;
+	ASSERT_EQ(0, ioctl(members->fd, IOMMUFD_DIRTY_READ, &cmd));
+	for (i = 0; i < members->nr; i++)
+		EXPECT_EQ(model_count(&members->model, 1 << i, MEMBERS_BASE,
+				      MEMBERS_SIZE, SZ_4K) * SZ_4K,
+			  results[i].result.bytes);
+	members_read_all(members);
+	cmd.flags = 0;
+	range.bitmap_uptr = (uintptr_t)bits;
+
 	/* A bad array is seen before anything is read. */
 	model_clean(&members->model, MODEL_ALL, MEMBERS_BASE, MEMBERS_SIZE);
 	members_write_some(_metadata, members, 32, &self->seed);
@@ -199,6 +213,37 @@ TEST_F(told, which_one_was_skipped)
 	}
 	EXPECT_EQ(MEMBERS_SIZE, results[2].bytes);
 	EXPECT_EQ(SZ_4K, results[3].bytes);
+}
+
+/* What is not sure stays so until it is delivered. */
+TEST(unsure_in_the_residual_too)
+{
+	struct mock_create create = { .block = SZ_1M };
+	int fd = open(DEV_PATH, O_RDWR | O_CLOEXEC);
+	int mock = test_mock_create(&create);
+	struct iommufd_dirty_stats stats;
+	__u8 bits[64] = {};
+	__u32 status;
+	__u64 dirty;
+
+	ASSERT_NE(-1, fd);
+	test_mock_knob(mock, MOCK_KNOB_UNSURE, 1);
+	test_mock_bind(mock, fd, POLICY_FAIL, NULL);
+	test_cmd_range_add(fd, MEMBERS_BASE, SZ_1M);
+	test_cmd_start(fd, SZ_4K);
+	test_mock_dirty(mock, MEMBERS_BASE, SZ_4K);
+	test_cmd_read(fd, 0, 0, MEMBERS_BASE, SZ_4K, SZ_4K, bits, &status,
+		      &dirty);
+	EXPECT_EQ(1, dirty);
+	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_OVERREPORTED, status);
+	test_cmd_read(fd, 0, 0, MEMBERS_BASE + SZ_4K, SZ_1M - SZ_4K, SZ_4K,
+		      bits + 8, &status, &dirty);
+	EXPECT_EQ(255, dirty);
+	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_OVERREPORTED, status);
+	test_cmd_stats(fd, 0, &stats);
+	EXPECT_EQ(SZ_1M, stats.out_overreported);
+	close(fd);
+	close(mock);
 }
 
 TEST_HARNESS_MAIN

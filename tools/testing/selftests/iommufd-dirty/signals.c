@@ -256,4 +256,48 @@ TEST_F(signals, goes_on_where_it_was)
 	}
 }
 
+/*
+ * Two trackers, and a signal between them. The piece that the first one had done
+ * was shorter than the one with which the next call begins.
+ */
+TEST(a_piece_that_grows)
+{
+	struct iommufd_dirty_range ranges[] = { { 0, SZ_1G },
+						{ 2 * SZ_1G, 14 * SZ_1G } };
+	struct iommufd_dirty_bitmap whole = { .length = 16 * SZ_1G };
+	struct iommufd_dirty_range extents[4];
+	struct iommufd_dirty_read cmd =
+		read_cmd(&whole, 1, .flags = IOMMUFD_DIRTY_READ_EXTENTS,
+			 into_extents(extents, 4));
+	int fd = open(DEV_PATH, O_RDWR | O_CLOEXEC);
+	int first = test_mock_create(NULL), second = test_mock_create(NULL);
+	unsigned int interrupted = 0, found = 0, calls = 0;
+	int ret;
+
+	ASSERT_NE(-1, fd);
+	test_mock_bind(first, fd, POLICY_FAIL, NULL);
+	test_mock_bind(second, fd, POLICY_FAIL, NULL);
+	test_cmd_ranges(fd, 0, ranges, 2);
+	test_cmd_start(fd, SZ_4K);
+	test_mock_dirty(first, 5 * SZ_1G, SZ_4K);
+	test_mock_knob(first, MOCK_KNOB_LATENCY_MS, 200);
+	/* In the midst of each read of the first one, as often as not. */
+	ASSERT_EQ(0, interrupt_every(150));
+	do {
+		ret = ioctl(fd, IOMMUFD_DIRTY_READ, &cmd);
+		if (ret) {
+			ASSERT_EQ(EINTR, errno);
+			interrupted++;
+		}
+		found += cmd.out_nr_extents;
+		ASSERT_GT(1000, ++calls);
+	} while (ret || cmd.out_status & IOMMUFD_DIRTY_STATUS_MORE);
+	ASSERT_EQ(0, interrupt_every(0));
+	EXPECT_NE(0, interrupted);
+	EXPECT_EQ(1, found);
+	close(fd);
+	close(first);
+	close(second);
+}
+
 TEST_HARNESS_MAIN

@@ -2,6 +2,8 @@
 /*
  * Trackers that stop to be one, and what each policy makes of it.
  */
+#include <pthread.h>
+
 #include "members.h"
 
 #define BITS (MEMBERS_SIZE / SZ_4K)
@@ -336,6 +338,68 @@ TEST_F(last_read, policy_all_dirty_reports_all)
 		      MEMBERS_SIZE, SZ_4K, bits, &status, &dirty);
 	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_ALL_DIRTY, status);
 	EXPECT_EQ(BITS, dirty);
+}
+
+static void *lose_when_the_other_is_read(void *data)
+{
+	struct members *members = data;
+	struct mock_state state;
+
+	do {
+		usleep(1000);
+		ioctl(members->member[1].mock, MOCK_STATE, &state);
+	} while (!state.reads);
+	_test_mock_knob(members->member[0].mock, MOCK_KNOB_LOSE, EREMOTEIO);
+	return NULL;
+}
+
+/*
+ * Lost in the second window of a READ: what was said of the first one came from a
+ * tracker that had lost something. 64 GiB are a window.
+ */
+TEST(lost_in_the_second_window)
+{
+	const __u64 window = 64 * SZ_1G;
+	struct iommufd_dirty_bitmap range = { .length = 2 * window };
+	struct iommufd_dirty_read cmd = read_cmd(&range, 1);
+	int fd = open(DEV_PATH, O_RDWR | O_CLOEXEC);
+	int mock = test_mock_create(NULL);
+
+	ASSERT_NE(-1, fd);
+	range.bitmap_uptr = (uintptr_t)mmap(NULL, SZ_2M * 2,
+					    PROT_READ | PROT_WRITE,
+					    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	test_mock_bind(mock, fd, POLICY_ALL_DIRTY, NULL);
+	/* Of the first window a page is tracked, and is not told to be dirty. */
+	test_cmd_range_add(fd, 0, SZ_4K);
+	test_cmd_range_add(fd, window, SZ_4K);
+	test_cmd_range_add(fd, window + SZ_1M, SZ_4K);
+	test_cmd_start(fd, SZ_4K);
+	test_mock_knob(mock, MOCK_KNOB_LOSE_IN_READ_2, EREMOTEIO);
+	ASSERT_EQ(0, ioctl(fd, IOMMUFD_DIRTY_READ, &cmd));
+	EXPECT_EQ(3, cmd.out_dirty);
+	EXPECT_NE(0, cmd.out_status & IOMMUFD_DIRTY_STATUS_ALL_DIRTY);
+	close(fd);
+	close(mock);
+}
+
+/* One is lost when it has been read, and the READ goes on with another one. */
+TEST(lost_while_another_one_is_read)
+{
+	struct members_variant two = { .mocks = 2 };
+	struct members members;
+	__u8 bits[BITS / 8] = {};
+	pthread_t thread;
+
+	members_open(_metadata, &members, &two);
+	test_cmd_start(members.fd, SZ_4K);
+	test_mock_knob(members.member[1].mock, MOCK_KNOB_LATENCY_MS, 1000);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, lose_when_the_other_is_read,
+				    &members));
+	test_err_read(EIO, members.fd, 0, IOMMUFD_DIRTY_READ_FINAL,
+		      MEMBERS_BASE, MEMBERS_SIZE, SZ_4K, bits);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	members_close(&members);
 }
 
 TEST_HARNESS_MAIN

@@ -47,6 +47,8 @@ enum mock_knob {
 	 * (positive) and succeeds.
 	 */
 	MOCK_KNOB_LOSE_IN_READ,
+	/* The same, the second next one. */
+	MOCK_KNOB_LOSE_IN_READ_2,
 	/* 1: what reads record is recorded as unsure. */
 	MOCK_KNOB_UNSURE,
 };

@@ -67,11 +67,22 @@ struct Knobs {
     error: Error,
     slots: u32,
     only_granule: u64,
-    lose_in_read: Option<Error>,
+    /// How many reads are left, that one included.
+    lose_in_read: Option<(u32, Error)>,
     unsure: bool,
 }
 
 impl Knobs {
+    /// Counts a read; is it the one in which it is lost?
+    fn loses(&mut self) -> Option<Error> {
+        let (left, error) = self.lose_in_read.take()?;
+        if left > 1 {
+            self.lose_in_read = Some((left - 1, error));
+            return None;
+        }
+        Some(error)
+    }
+
     /// Counts a call; is it the one that fails?
     fn fails(&mut self, call: Call) -> Result {
         let left = &mut self.fail[call as usize];
@@ -248,7 +259,10 @@ impl Tracker {
                 knobs.slots = u16::try_from(value).map_err(|_| EINVAL)?.into();
             }
             bindings::MOCK_KNOB_ONLY_GRANULE => knobs.only_granule = value,
-            bindings::MOCK_KNOB_LOSE_IN_READ => knobs.lose_in_read = Some(errno(value)?),
+            bindings::MOCK_KNOB_LOSE_IN_READ => knobs.lose_in_read = Some((1, errno(value)?)),
+            bindings::MOCK_KNOB_LOSE_IN_READ_2 => {
+                knobs.lose_in_read = Some((2, errno(value)?));
+            }
             bindings::MOCK_KNOB_UNSURE => knobs.unsure = value != 0,
             _ => return Err(EOPNOTSUPP),
         }
@@ -371,12 +385,7 @@ impl Tracker {
             state.final_reads += u64::from(flags.is_final());
             let knobs = &mut state.knobs;
             let outcome = knobs.fails(Call::Read);
-            (
-                knobs.latency_ms,
-                outcome,
-                knobs.lose_in_read.take(),
-                knobs.unsure,
-            )
+            (knobs.latency_ms, outcome, knobs.loses(), knobs.unsure)
         };
         if latency > 0 {
             fsleep(Delta::from_millis(latency as i64));
