@@ -45,7 +45,7 @@ static int bind_device(int context, int device)
 	struct vfio_device_feature_dirty_tracker tracker = {
 		.context_fd = context,
 		.policy = IOMMUFD_DIRTY_POLICY_FAIL,
-		/* Comes back with all that is told of this tracker */
+		/* Returned with all that is reported about this tracker */
 		.cookie = device,
 	};
 	/* Both structures are whole u64s. */

@@ -185,7 +185,7 @@ enum iommufd_dirty_bind_flags {
  * @hwpt_id: Id of a paging HWPT allocated with IOMMU_HWPT_ALLOC_DIRTY_TRACKING
  * @policy: enum iommufd_dirty_policy
  * @out_tracker_id: Id of the tracker in this context, never 0
- * @cookie: Any value: given back with all that is told of this tracker
+ * @cookie: Any value; returned with all that is reported about this tracker
  *
  * Make the dirty bits of an IOMMU page table a tracker of this context. While
  * it is bound the HWPT cannot be destroyed (IOMMU_DESTROY answers EBUSY); while
@@ -213,7 +213,7 @@ struct iommufd_dirty_bind_hwpt {
  * @flags: Must be 0
  * @policy: IOMMUFD_DIRTY_POLICY_IGNORE or IOMMUFD_DIRTY_POLICY_ALL_DIRTY
  * @out_tracker_id: Id of the tracker in this context, never 0
- * @cookie: Any value: given back with all that is told of this tracker
+ * @cookie: Any value; returned with all that is reported about this tracker
  *
  * Put a member that cannot track into the context, so that what is done about
  * it is explicit.
@@ -873,7 +873,7 @@ struct iommufd_dirty_stats {
  * @policy: enum iommufd_dirty_policy
  * @out_tracker_id: Id of the tracker in that context, never 0
  * @flags: Bits of enum iommufd_dirty_bind_flags
- * @cookie: Any value: given back with all that is told of this tracker
+ * @cookie: Any value; returned with all that is reported about this tracker
  */
 struct vfio_device_feature_dirty_tracker {
 	__s32 context_fd;
