@@ -75,6 +75,9 @@ impl State {
             let few = crate::residual_max() / FEW / core::mem::size_of::<Range>() as u64;
             let before = self.recorded();
             let begins = cmd.begins();
+            if begins {
+                self.must_begin_again(Which::merged(cmd.tracker_id));
+            }
             if let Delivered::Full = self.read_chunk(cmd, at, range, chunk)? {
                 cmd.out_status |= IOMMUFD_DIRTY_STATUS_MORE;
                 return Ok(());

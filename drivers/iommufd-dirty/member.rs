@@ -224,7 +224,7 @@ impl Member {
         self.failed.or_else(|| tracker.lost())
     }
 
-    /// Userspace is told of its trouble.
+    /// Userspace knows of its trouble.
     pub(crate) fn acknowledge(&self) {
         if let Some(tracker) = self.tracker() {
             tracker.acknowledge();

@@ -382,7 +382,7 @@ fn deliver(held: &mut Extents, pass: &Pass<'_>) -> Delivered {
 }
 
 impl State {
-    /// Goes through the trackers of `which`, and adds to what each is told of.
+    /// Goes through the trackers of `which`, and adds to what is reported of each.
     pub(crate) fn pass(
         &mut self,
         into: Target<'_>,
@@ -474,7 +474,7 @@ impl State {
         found
     }
 
-    /// An ioctl begins: nothing is told of the members yet.
+    /// An ioctl begins: nothing is reported of the members yet.
     pub(crate) fn tell_nothing(&mut self) {
         for m in self.members.iter_mut() {
             m.told = Told::default();

@@ -279,9 +279,9 @@ impl State {
         cmd.out_status = 0;
         cmd.out_dirty = 0;
         cmd.out_nr_extents = 0;
+        self.written = None;
         cmd.check(self)?;
         self.tell_nothing();
-        self.written = None;
         let results = Array::new(cmd.results_uptr, cmd.nr_results, cmd.result_len)?;
         // First, so that a bad address fails before anything is cleared.
         self.write_results(&results)?;
@@ -338,6 +338,10 @@ impl State {
         let which = Which::merged(cmd.tracker_id);
         while !cmd.is_done() {
             let begins = cmd.begins();
+            if begins {
+                // Trouble that is known when a round begins is known to all of it.
+                self.must_begin_again(which);
+            }
             // First, so that a bad address fails before anything is cleared.
             let resume = self.collect(cmd, &array, pages, batch)?;
             let target = Target::Bitmap(pages, batch);

@@ -121,7 +121,7 @@ EXPORT_SYMBOL_NS_GPL(iommufd_dirty_sink_record, "IOMMUFD_DIRTY");
  * @length: Bytes; 0 is nothing, and what would wrap is cut
  *
  * As iommufd_dirty_sink_record(), for what a tracker reports for want of memory,
- * or of knowledge, and not because it was written. Userspace is told of it
+ * or of knowledge, and not because it was written. It is reported to userspace
  * (IOMMUFD_DIRTY_STATUS_OVERREPORTED). That a granule or an IOPTE is coarser
  * than what was written is no reason.
  *

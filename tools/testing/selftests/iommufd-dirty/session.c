@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who joins a session, when and in which order; and what a context is told of
- * itself.
+ * Who joins a session, when and in which order; and what a context reports
+ * of itself.
  */
 #include <sys/wait.h>
 

@@ -383,6 +383,30 @@ TEST(lost_in_the_second_window)
 	close(mock);
 }
 
+/* That is known from the beginning, and no reason to begin again. */
+TEST(all_dirty_from_the_start_is_reported_once)
+{
+	struct iommufd_dirty_bitmap range = { .length = 64 * SZ_1G };
+	struct iommufd_dirty_range extents[4];
+	struct iommufd_dirty_read cmd =
+		read_cmd(&range, 1, .flags = IOMMUFD_DIRTY_READ_EXTENTS,
+			 into_extents(extents, 4));
+	int fd = open(DEV_PATH, O_RDWR | O_CLOEXEC);
+	__u64 dirty = 0;
+
+	ASSERT_NE(-1, fd);
+	test_cmd_bind_untracked(fd, POLICY_ALL_DIRTY, NULL);
+	test_cmd_range_add(fd, SZ_1G, SZ_1M);
+	test_cmd_range_add(fd, 32 * SZ_1G, SZ_1M);
+	test_cmd_start(fd, SZ_4K);
+	do {
+		ASSERT_EQ(0, ioctl(fd, IOMMUFD_DIRTY_READ, &cmd));
+		dirty += cmd.out_dirty;
+	} while (cmd.out_status & IOMMUFD_DIRTY_STATUS_MORE);
+	EXPECT_EQ(2 * SZ_1M / SZ_4K, dirty);
+	close(fd);
+}
+
 /* One is lost when it has been read, and the READ goes on with another one. */
 TEST(lost_while_another_one_is_read)
 {
