@@ -21,10 +21,17 @@ pub(crate) mod uapi;
 #[cfg(iommufd_dirty_hwpt)]
 pub(crate) use exports::tracker_of;
 
+use kernel::task::Task;
+
 /// Was the current task sent a signal that ends it?
 pub(crate) fn killed() -> bool {
-    // SAFETY: May be called from any task.
-    unsafe { bindings::iommufd_dirty_killed() }
+    is_killed(kernel::current!())
+}
+
+/// Was `task` sent a signal that ends it?
+pub(crate) fn is_killed(task: &Task) -> bool {
+    // SAFETY: A reference to a task is one to a valid task.
+    unsafe { bindings::iommufd_dirty_killed(task.as_ptr()) }
 }
 
 #[cfg(iommufd_dirty_hwpt)]
@@ -51,6 +58,7 @@ pub(crate) mod bindings {
         file_operations,
         mem_cgroup,
         module,
+        task_struct,
         workqueue_struct, //
     };
     use pin_init::MaybeZeroable;

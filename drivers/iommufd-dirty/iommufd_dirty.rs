@@ -33,6 +33,7 @@ pub mod logic;
 pub mod mem;
 mod member;
 mod pass;
+mod patience;
 mod ranges;
 mod read;
 mod sink;

@@ -20,6 +20,10 @@ mod tests {
             },
             range_set::RangeSet, //
         },
+        patience::{
+            Allowance,
+            Patience, //
+        },
         sink::{
             Sink,
             Target, //
@@ -73,8 +77,11 @@ mod tests {
         let mut residual = Extents::new();
         let mut harvested = Extents::new();
         let mut scratch = Extents::new();
+        let caller = kernel::current!();
+        let patience = Patience::new(caller, Allowance::new());
         let mut sink = Sink::new(
             into,
+            &patience,
             &tracked,
             clears.then_some(&mut residual),
             &mut harvested,

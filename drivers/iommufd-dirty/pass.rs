@@ -27,6 +27,7 @@ use crate::{
         Policy,
         Told, //
     },
+    patience::Patience,
     sink::{
         Sink,
         Target, //
@@ -84,6 +85,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) flags: u32,
     pub(crate) tracked: &'a RangeSet,
     pub(crate) memcg: &'a Memcg,
+    pub(crate) patience: Patience<'a>,
 }
 
 /// Where to begin, in the first part of what is asked for. Trackers that wait are called for all of
@@ -288,6 +290,7 @@ impl Member {
         let begin = Instant::<Monotonic>::now();
         let mut sink = Sink::new(
             into,
+            &pass.patience,
             pass.tracked,
             (!peek).then_some(&mut self.residual),
             &mut self.harvested,
@@ -406,6 +409,7 @@ impl State {
                 ..resume
             },
         };
+        let caller = kernel::current!();
         let pass = Pass {
             into,
             which,
@@ -414,6 +418,7 @@ impl State {
             flags,
             tracked: &self.tracked,
             memcg: &self.memcg,
+            patience: Patience::new(caller, self.allowance),
         };
         let mut found = Found::default();
         let before = self.told_fresh();
@@ -430,9 +435,11 @@ impl State {
                 false => pass.part_by_part(rest),
             },
         );
+        let mut was_short = false;
         for m in self.members.iter_mut().filter(|m| which.has(m)) {
             // Not all that was asked for was read of one that waits: all of it is to be done again.
             if core::mem::take(&mut m.told.interrupted) && m.waits() {
+                was_short = true;
                 found.interrupted = Some(Place {
                     part: 0,
                     address: resume.address,
@@ -462,6 +469,7 @@ impl State {
             m.deliver(&pass);
             found.status |= m.told.status;
         }
+        self.allowance.learn(was_short);
         if which == Which::All {
             let delivered = deliver(&mut self.kept, &pass);
             found.fresh = found.fresh.saturating_add(delivered.fresh);

@@ -122,6 +122,13 @@ impl Sink<'_> {
         unsafe { bindings::iommufd_dirty_sink_record_unsure(self.raw, iova, length) }
     }
 
+    /// Must the op end, with `EINTR`, because of a signal to the task that made the system call? For an
+    /// op that waits for its hardware more than once, between two waits.
+    pub fn interrupted(&self) -> bool {
+        // SAFETY: By the type invariants the sink is valid; it is only read.
+        unsafe { bindings::iommufd_dirty_sink_interrupted(self.raw) }
+    }
+
     /// Tells that dirt was or may be lost, as [`Registration::lost`] does.
     pub fn lost(&self, error: Error) {
         // SAFETY: By the type invariants the tracker is registered.

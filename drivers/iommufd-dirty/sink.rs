@@ -15,7 +15,8 @@ use crate::{
         range::Range,
         range_set::RangeSet,
         window::Bits, //
-    }, //
+    },
+    patience::Patience, //
 };
 
 /// What is asked for, and where it goes.
@@ -54,6 +55,7 @@ impl Target<'_> {
 /// `struct iommufd_dirty_sink`: lent to a tracker for one call.
 pub(crate) struct Sink<'a> {
     into: Target<'a>,
+    pub(crate) patience: &'a Patience<'a>,
     /// What the context tracks.
     tracked: &'a RangeSet,
     /// Takes what was not asked for; `None` if the tracker clears nothing.
@@ -88,6 +90,7 @@ pub(crate) struct Counts {
 impl<'a> Sink<'a> {
     pub(crate) fn new(
         into: Target<'a>,
+        patience: &'a Patience<'a>,
         tracked: &'a RangeSet,
         residual: Option<&'a mut Extents>,
         harvested: &'a mut Extents,
@@ -95,6 +98,7 @@ impl<'a> Sink<'a> {
     ) -> Self {
         Self {
             into,
+            patience,
             tracked,
             residual,
             harvested,

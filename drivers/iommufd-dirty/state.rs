@@ -27,6 +27,7 @@ use crate::{
         Resume,
         Which, //
     },
+    patience::Allowance,
     sink::Target,
     waker::{
         Binding,
@@ -70,6 +71,8 @@ pub(crate) struct State {
     pub(crate) pages: Option<(Pages, Batch)>,
     /// Where a signal ended the last pass, in the midst of a piece.
     pub(crate) cut: Option<(Which, Place)>,
+    /// How long a signal leaves a tracker that waits for hardware alone.
+    pub(crate) allowance: Allowance,
     /// The hull of what this call wrote as extents and took out of the residuals.
     pub(crate) written: Option<Range>,
     /// Of READ calls.
@@ -113,6 +116,7 @@ impl State {
                 kept: crate::new_residual(),
                 pages: None,
                 cut: None,
+                allowance: Allowance::new(),
                 written: None,
                 stats: Stats::default(),
             },

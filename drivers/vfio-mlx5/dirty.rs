@@ -13,6 +13,7 @@
 
 use crate::{
     abi::{
+        killed,
         provider::{
             Coverage,
             Description,
@@ -34,8 +35,7 @@ use crate::{
     range::Range,
     tracker::{
         self,
-        PageTracker,
-        Patience, //
+        PageTracker, //
     },
     vf::{
         User,
@@ -108,6 +108,16 @@ pub(crate) fn register(
     )
 }
 
+impl tracker::Dirty for Sink<'_> {
+    fn record(&mut self, iova: u64, length: u64) {
+        Sink::record(self, iova, length);
+    }
+
+    fn interrupted(&self) -> bool {
+        Sink::interrupted(self)
+    }
+}
+
 impl Session {
     /// What was dirty is not known any more.
     pub(crate) fn lose(&mut self) {
@@ -123,14 +133,8 @@ impl Session {
     /// Records what is dirty in `part`, whole granules. On error some of it may be gone, if a
     /// tracker is lost then; `EINTR` because of a signal.
     fn read(&mut self, part: Range, sink: &mut Sink<'_>) -> Result {
-        let patience = Patience::short();
         let current = self.current.as_mut().ok_or(EIO)?;
-        current.read(
-            part.first(),
-            part.length(),
-            patience,
-            &mut |iova, length| sink.record(iova, length),
-        )?;
+        current.read(part.first(), part.length(), sink)?;
         let is_unsure = self.kept.is_unsure_in(part);
         self.kept.take(part, |dirty| {
             if is_unsure {
@@ -144,10 +148,10 @@ impl Session {
             return Ok(());
         };
         for owed in old.owed.within(part) {
-            patience.check()?;
-            let mut record = |iova, length| sink.record(iova, length);
-            old.tracker
-                .read(owed.first(), owed.length(), patience, &mut record)?;
+            if sink.interrupted() {
+                return Err(EINTR);
+            }
+            old.tracker.read(owed.first(), owed.length(), sink)?;
         }
         // If there is no memory to split a range it is still owed, and read again.
         let _ = old.owed.remove(part);
@@ -169,11 +173,11 @@ impl Session {
             }
         };
         // A signal that does not kill must not make the caller take the change for impossible.
-        let patience = Patience::ToDeath;
         for owed in old.owed.as_slice() {
-            patience.check()?;
-            old.tracker
-                .read(owed.first(), owed.length(), patience, &mut record)?;
+            if killed() {
+                return Err(EINTR);
+            }
+            old.tracker.read(owed.first(), owed.length(), &mut record)?;
         }
         self.old = None;
         Ok(())

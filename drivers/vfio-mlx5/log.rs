@@ -14,10 +14,7 @@ use crate::{
     },
     logic::extents::Extents,
     range::Range,
-    tracker::{
-        PageTracker,
-        Patience, //
-    },
+    tracker::PageTracker,
     vf::{
         User,
         Vf, //
@@ -126,8 +123,7 @@ impl Log {
         let tracker = self.tracker.as_mut().ok_or(EIO)?;
         let kept = &mut self.kept;
         let granules = wanted.aligned_out(self.granule);
-        // VFIO's users know of no report that ends early.
-        let patience = Patience::ToDeath;
+        // VFIO's users know of no report that ends early: only what kills the task ends it.
         let mut record = |iova, length| {
             let Ok(dirty) = Range::new(iova, length) else {
                 return;
@@ -142,7 +138,7 @@ impl Log {
                 kept.insert(outside);
             }
         };
-        let read = tracker.read(granules.first(), granules.length(), patience, &mut record);
+        let read = tracker.read(granules.first(), granules.length(), &mut record);
         if tracker.is_lost() {
             self.lose();
             return Err(EIO);

@@ -101,37 +101,23 @@ impl From<Misfit> for Error {
     }
 }
 
-/// What may end a read of several ranges between two of them.
-#[derive(Clone, Copy)]
-pub(crate) enum Patience {
-    /// Only what kills the task.
-    ToDeath,
-    /// Any signal, once the read has taken a while. Not at once: who calls again begins with the
-    /// first range, and a timer could keep it from ever getting to the last one.
-    Short(Instant<Monotonic>),
+/// Where a read puts what it finds.
+pub(crate) trait Dirty {
+    /// The `length` bytes from `iova` on are dirty.
+    fn record(&mut self, iova: u64, length: u64);
+
+    /// Must a read of several ranges end between two of them?
+    fn interrupted(&self) -> bool;
 }
 
-impl Patience {
-    const SHORT_MS: i64 = 50;
-
-    /// From now on.
-    pub(crate) fn short() -> Self {
-        Self::Short(Instant::now())
+/// Only what kills the task ends this read.
+impl<F: FnMut(u64, u64)> Dirty for F {
+    fn record(&mut self, iova: u64, length: u64) {
+        self(iova, length);
     }
 
-    /// `EINTR` if there is none left.
-    pub(crate) fn check(self) -> Result {
-        let ended = match self {
-            Self::Short(begin) if begin.elapsed().as_millis() >= Self::SHORT_MS => {
-                kernel::current!().signal_pending()
-            }
-            _ => killed(),
-        };
-        if ended {
-            Err(EINTR)
-        } else {
-            Ok(())
-        }
+    fn interrupted(&self) -> bool {
+        killed()
     }
 }
 
@@ -245,29 +231,22 @@ impl PageTracker {
         self.signal.check().is_err()
     }
 
-    /// Calls `record` with the address and the length of what is dirty among the `length` bytes from
-    /// `iova` on, and makes it clean. The granules are read that these bytes touch, as far as they
+    /// Records in `into` what is dirty among the `length` bytes from `iova` on, and makes it clean. The granules are read that these bytes touch, as far as they
     /// are tracked, and whatever the firmware reports is recorded. Allocates nothing.
     ///
     /// After an error all that arrived was recorded. If [`PageTracker::is_lost`] is true then, more
-    /// may have become clean; else the rest is dirty still. `EINTR` if `patience` has ended.
-    pub(crate) fn read(
-        &mut self,
-        iova: u64,
-        length: u64,
-        patience: Patience,
-        record: &mut dyn FnMut(u64, u64),
-    ) -> Result {
+    /// may have become clean; else the rest is dirty still. `EINTR` if `into` says so.
+    pub(crate) fn read(&mut self, iova: u64, length: u64, into: &mut dyn Dirty) -> Result {
         let asked = Range::new(iova, length).map_err(|_| EINVAL)?;
         let asked = asked.aligned_out(self.granule);
         let mut reported = false;
         let mut at = 0;
         while let Some(range) = self.ranges.get(at).copied() {
             if let Some(part) = range.intersect(asked) {
-                if reported {
-                    patience.check()?;
+                if reported && into.interrupted() {
+                    return Err(EINTR);
                 }
-                self.report(part, record)?;
+                self.report(part, &mut |iova, length| into.record(iova, length))?;
                 reported = true;
             }
             at = at.checked_add(1).ok_or(EIO)?;

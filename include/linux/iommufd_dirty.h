@@ -52,7 +52,8 @@ enum iommufd_dirty_op_flags {
  *                  shares a bit with the inside is recorded whole. Returns after
  *                  the IOTLB or firmware sync: 0, IOMMUFD_DIRTY_OP_HOLE or a
  *                  negative errno. On error everything that was cleared has been
- *                  recorded, and the rest is still dirty. -EXDEV as for @start
+ *                  recorded, and the rest is still dirty. -EXDEV as for @start.
+ *                  -EINTR: see iommufd_dirty_sink_interrupted()
  * @peek: As @read_and_clear, and leaves everything dirty. May be NULL
  * @update_ranges: The ranges are now @ranges; keeps what is dirty in those that
  *                 stay. -ENOSPC: no slot is free for them beside the old ones;
@@ -132,5 +133,6 @@ void iommufd_dirty_sink_record(struct iommufd_dirty_sink *sink, u64 iova,
 			       u64 length);
 void iommufd_dirty_sink_record_unsure(struct iommufd_dirty_sink *sink, u64 iova,
 				      u64 length);
+bool iommufd_dirty_sink_interrupted(struct iommufd_dirty_sink *sink);
 
 #endif

@@ -129,6 +129,16 @@ unsafe extern "C" fn iommufd_dirty_rs_record(
     }
 }
 
+/// # Safety
+///
+/// See `iommufd_dirty_sink_interrupted()`: `sink` is that of the op that is being called.
+#[no_mangle]
+unsafe extern "C" fn iommufd_dirty_rs_interrupted(sink: *mut iommufd_dirty_sink) -> bool {
+    // SAFETY: As in `iommufd_dirty_rs_record`.
+    let sink = unsafe { &*sink.cast::<Sink<'_>>() };
+    sink.patience.has_ended()
+}
+
 // The signatures are those of the C header: the two arms must have one type.
 const _: () = {
     let _ = if true {
@@ -155,5 +165,10 @@ const _: () = {
         bindings::iommufd_dirty_rs_record
     } else {
         iommufd_dirty_rs_record
+    };
+    let _ = if true {
+        bindings::iommufd_dirty_rs_interrupted
+    } else {
+        iommufd_dirty_rs_interrupted
     };
 };

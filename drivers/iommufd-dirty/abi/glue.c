@@ -134,9 +134,29 @@ void iommufd_dirty_sink_record_unsure(struct iommufd_dirty_sink *sink, u64 iova,
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_dirty_sink_record_unsure, "IOMMUFD_DIRTY");
 
-bool iommufd_dirty_killed(void)
+/**
+ * iommufd_dirty_sink_interrupted() - Must an op end because of a signal?
+ * @sink: As it was given to the op
+ *
+ * An op that waits for its hardware more than once asks this between two waits.
+ * If it is true it returns -EINTR, with what it has cleared recorded as after any
+ * error. Userspace gets EINTR, and the op is called again for all of it when the
+ * system call is made again. The op may run in another task than the caller's:
+ * signal_pending(current) does not tell.
+ *
+ * Context: As iommufd_dirty_sink_record().
+ * Return: true if a signal is pending for the task that made the system call, and
+ * either it kills the task or the op has had its time.
+ */
+bool iommufd_dirty_sink_interrupted(struct iommufd_dirty_sink *sink)
 {
-	return fatal_signal_pending(current);
+	return iommufd_dirty_rs_interrupted(sink);
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_dirty_sink_interrupted, "IOMMUFD_DIRTY");
+
+bool iommufd_dirty_killed(struct task_struct *task)
+{
+	return fatal_signal_pending(task);
 }
 
 struct workqueue_struct *iommufd_dirty_alloc_workqueue(void)

@@ -12,6 +12,7 @@
 struct file;
 struct file_operations;
 struct mem_cgroup;
+struct task_struct;
 struct workqueue_struct;
 
 /* linux/sched/mm.h and linux/memcontrol.h have these inline only. */
@@ -21,7 +22,7 @@ struct mem_cgroup *iommufd_dirty_memcg_enter(struct mem_cgroup *memcg);
 void iommufd_dirty_memcg_leave(struct mem_cgroup *old);
 
 /* linux/sched/signal.h has it inline only. */
-bool iommufd_dirty_killed(void);
+bool iommufd_dirty_killed(struct task_struct *task);
 
 /* A macro. */
 struct workqueue_struct *iommufd_dirty_alloc_workqueue(void);
@@ -46,5 +47,6 @@ int iommufd_dirty_rs_bind(struct iommufd_dirty_tracker *tracker, int context_fd,
 			  u32 flags, u32 policy, u64 cookie);
 void iommufd_dirty_rs_record(struct iommufd_dirty_sink *sink, u64 iova,
 			     u64 length, bool unsure);
+bool iommufd_dirty_rs_interrupted(struct iommufd_dirty_sink *sink);
 
 #endif

@@ -3,10 +3,6 @@
  * A virtual function of mlx5-model as a tracker of a context: its limits, page sizes,
  * ranges, and how it comes and goes.
  */
-#include <signal.h>
-#include <sys/time.h>
-#include <time.h>
-
 #include "cgroup.h"
 #include "mlx5_tracker.h"
 
@@ -15,18 +11,9 @@
 #define OTHER_OBJECT 0x22
 
 /* What the model has, unless it is told otherwise. */
-#define MAX_RANGES 16
 #define MIN_SPAN SZ_4K
 #define MAX_SPAN (4096 * SZ_1G)
 #define PGSIZES (2 * SZ_2M - SZ_4K)
-
-static __u64 now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
-}
 
 static __u64 firmware_commands(struct __test_metadata *_metadata, int control_fd)
 {
@@ -102,14 +89,6 @@ TEST_F(tracker, reads_share_a_granule)
 	read_part(IOVA + SZ_2M + 4 * SZ_64K, 20 * SZ_64K, SZ_4K);
 	read_all();
 	read_all();
-}
-
-static void scatter(struct iommufd_dirty_range *ranges, unsigned int count, __u64 step)
-{
-	unsigned int i;
-
-	for (i = 0; i < count; i++)
-		ranges[i] = (struct iommufd_dirty_range){ IOVA + i * step, step / 2 };
 }
 
 /* What the function writes between the ranges is not asked for. */
@@ -246,82 +225,6 @@ TEST_F(tracker, too_large_a_span)
 	test_err_range(EDOM, self->fd, 0, MAX_SPAN + SZ_1G, SZ_4K);
 	dma_write(&self->vf, &self->model, 1, IOVA, SIZE, SZ_4K);
 	read_all();
-}
-
-static int alarms;
-
-static void on_alarm(__maybe_unused int signal)
-{
-	__atomic_add_fetch(&alarms, 1, __ATOMIC_RELAXED);
-}
-
-/*
- * Each range is a report of its own, and they take 16 * 150 ms. A signal ends that
- * between two of them; what was written is in this call's bitmap or the next one's.
- */
-TEST_F(tracker, a_signal_ends_a_read_of_many_ranges)
-{
-	struct sigaction action = { .sa_handler = on_alarm };
-	struct itimerval once = { .it_value.tv_usec = 100000 };
-	struct iommufd_dirty_range ranges[MAX_RANGES];
-	__u8 bits[SIZE / SZ_4K / 8] = {};
-	unsigned int i, page, found = 0;
-	__u64 began;
-
-	if (!is_our_driver())
-		SKIP(return, NOT_OURS);
-	scatter(ranges, MAX_RANGES, SIZE / MAX_RANGES);
-	test_cmd_ranges(self->fd, 0, ranges, MAX_RANGES);
-	test_cmd_start(self->fd, SZ_4K);
-	for (i = 0; i < MAX_RANGES; i++)
-		ASSERT_EQ(0, engine_fill(self->vf.engine, ranges[i].iova, 4));
-	ASSERT_TRUE(control_do(self->control, "report-delay %x", 150));
-	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
-	began = now_ms();
-	ASSERT_EQ(0, setitimer(ITIMER_REAL, &once, NULL));
-	EXPECT_ERRNO(EINTR, _test_cmd_read(self->fd, 0, 0, IOVA, SIZE, SZ_4K, bits, NULL, NULL));
-	EXPECT_EQ(1, __atomic_load_n(&alarms, __ATOMIC_RELAXED));
-	EXPECT_GT(1000, now_ms() - began);
-	EXPECT_EQ(1, bits[0]);
-	ASSERT_TRUE(control_do(self->control, "forget"));
-	test_cmd_read(self->fd, 0, 0, IOVA, SIZE, SZ_4K, bits, NULL, NULL);
-	for (i = 0; i < MAX_RANGES; i++) {
-		page = (ranges[i].iova - IOVA) / SZ_4K;
-		EXPECT_EQ(1, bits[page / 8] >> page % 8 & 1);
-	}
-	for (page = 0; page < SIZE / SZ_4K; page++)
-		found += bits[page / 8] >> page % 8 & 1;
-	EXPECT_EQ(MAX_RANGES, found);
-}
-
-/* A timer that is faster than a READ does not keep it from its end. */
-TEST_F(tracker, signals_do_not_starve_a_read)
-{
-	struct sigaction action = { .sa_handler = on_alarm };
-	struct itimerval often = {
-		.it_value.tv_usec = 10000,
-		.it_interval.tv_usec = 10000,
-	};
-	struct itimerval never = {};
-	struct iommufd_dirty_range ranges[4];
-	__u8 bits[SIZE / SZ_4K / 8] = {};
-	unsigned int calls = 0;
-	int ret;
-
-	if (!is_our_driver())
-		SKIP(return, NOT_OURS);
-	scatter(ranges, 4, SIZE / 4);
-	test_cmd_ranges(self->fd, 0, ranges, 4);
-	test_cmd_start(self->fd, SZ_4K);
-	ASSERT_TRUE(control_do(self->control, "report-delay %x", 5));
-	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
-	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
-	do {
-		ret = _test_cmd_read(self->fd, 0, 0, IOVA, SIZE, SZ_4K, bits, NULL, NULL);
-	} while (ret && errno == EINTR && ++calls < 50);
-	ASSERT_EQ(0, setitimer(ITIMER_REAL, &never, NULL));
-	EXPECT_EQ(0, ret);
-	ASSERT_TRUE(control_do(self->control, "forget"));
 }
 
 /* What it writes then is of another address space, or of none. */

@@ -158,4 +158,17 @@ static inline int tracking_stop(struct tracking *tracking)
 	return ret ? -errno : 0;
 }
 
+/* Of a page tracker of the model, unless it is told otherwise. */
+#define MAX_RANGES 16
+
+/* Ranges of half a @step. */
+static inline void scatter(struct iommufd_dirty_range *ranges, unsigned int count,
+			   __u64 step)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		ranges[i] = (struct iommufd_dirty_range){ IOVA + i * step, step / 2 };
+}
+
 #endif

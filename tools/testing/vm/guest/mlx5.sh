@@ -22,6 +22,7 @@ for DRIVER in mlx5_vfio_pci vfio_mlx5; do
 	fi
 	if [ $DRIVER = vfio_mlx5 ]; then
 		run mlx5_binding
+		run mlx5_signals
 	fi
 	# A third tracker was refused, and mlx5_core said so.
 	dmesg -c > /dev/null
