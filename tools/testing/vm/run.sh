@@ -96,13 +96,15 @@ choose_accel() {
 	lock "$OUT/accel" >&2
 	if [ ! -e "$answer" ]; then
 		rm -f "$OUT"/accel-*
+		# In one step: an answer that a Ctrl-C cut off would be taken for one.
 		if qemu kvm 20 vm.stage=none -serial file:/repo/build/logs/kvm.log \
 			-serial file:/repo/build/logs/kvm.ktap < /dev/null > /dev/null 2>&1 &&
 			grep -q '^# vm: end' "$LOGS/kvm.ktap"; then
 			echo kvm
 		else
 			echo tcg,thread=multi
-		fi > "$answer"
+		fi > "$OUT/accel.new"
+		mv "$OUT/accel.new" "$answer"
 	fi
 	cat "$answer"
 }
