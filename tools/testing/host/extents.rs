@@ -296,7 +296,51 @@ fn without_memory_the_gap_is_dirty_and_counted() {
     assert_eq!(set.dirty_bytes(), 5);
     set.remove(byte(20));
     assert_eq!(set.dirty_bytes(), 4);
-    assert_eq!(fail(Fail::Never), 2);
+    // The hole was not even tried.
+    assert_eq!(fail(Fail::Never), 1);
+}
+
+/// Each allocation that fails takes long.
+#[test]
+fn without_memory_it_is_seldom_tried() {
+    fail(Fail::From(10));
+    let mut set = Extents::new();
+    for at in 0..60_000 {
+        set.insert(byte(at * 2));
+    }
+    let failed = fail(Fail::Never);
+    assert!((2..40).contains(&failed), "{failed}");
+    // There is memory again, and it is found out.
+    let short = set.len();
+    for at in 60_000..120_000 {
+        set.insert(byte(at * 2));
+    }
+    assert!(set.len() > short + 50_000);
+
+    // The same without a single block.
+    fail(Fail::From(0));
+    let mut set = Extents::new();
+    for at in 0..60_000 {
+        set.insert(byte(at * 2));
+    }
+    let failed = fail(Fail::Never);
+    assert!((2..40).contains(&failed), "{failed}");
+
+    // What is freed can be had.
+    let mut set = Extents::new();
+    for at in 0..1000 {
+        set.insert(byte(at * 2));
+    }
+    fail(Fail::From(0));
+    for at in 1000..2000 {
+        set.insert(byte(at * 2));
+    }
+    fail(Fail::Never);
+    set.remove(Range::new(0, 1000).unwrap());
+    let len = set.len();
+    set.insert(byte(100));
+    set.insert(byte(200));
+    assert_eq!(set.len(), len + 2);
 }
 
 #[test]

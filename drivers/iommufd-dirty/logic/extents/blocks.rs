@@ -68,10 +68,7 @@ impl Blocks {
             blocks: Vec::new(),
             count: 0,
             dirty: 0,
-            budget: Budget {
-                held: 0,
-                limit: usize::MAX,
-            },
+            budget: Budget::new(),
         }
     }
 
@@ -103,7 +100,7 @@ impl Blocks {
         self.blocks = Vec::new();
         self.count = 0;
         self.dirty = 0;
-        self.budget.held = 0;
+        self.budget.release(self.budget.held);
     }
 
     /// Makes the first block, of two extents. On failure there is none.
@@ -118,7 +115,8 @@ impl Blocks {
             .and_then(|()| self.budget.reserve(&mut self.blocks, FIRST))
             .and_then(|()| self.blocks.try_push(block));
         if made.is_err() {
-            self.clear();
+            self.blocks = Vec::new();
+            self.budget.held = 0;
             return made;
         }
         self.added(low);
@@ -343,13 +341,33 @@ impl Blocks {
     }
 }
 
+/// The most allocations that are left out after one has failed.
+const MAX_PAUSE: u32 = 4096;
+
 /// Memory held, and what may be held at most, in bytes.
+///
+/// An allocation that fails has looked for memory to reclaim, which takes long, and a residual that
+/// is short of memory would do so for each extent. So after a failure some are not tried at all,
+/// twice as many each time.
 struct Budget {
     held: usize,
     limit: usize,
+    /// Allocations that are left out from now on.
+    left_out: u32,
+    /// How many were left out after the last failure.
+    pause: u32,
 }
 
 impl Budget {
+    const fn new() -> Self {
+        Self {
+            held: 0,
+            limit: usize::MAX,
+            left_out: 0,
+            pause: 0,
+        }
+    }
+
     /// Makes room for `additional` elements, within the limit.
     fn reserve<T>(&mut self, vec: &mut Vec<T>, additional: usize) -> Result<(), NoMemory> {
         let had = vec.bytes();
@@ -367,12 +385,23 @@ impl Budget {
         if self.held.saturating_add(growth) > self.limit {
             return Err(NoMemory);
         }
-        vec.try_reserve_for(additional)?;
+        if let Some(left_out) = self.left_out.checked_sub(1) {
+            self.left_out = left_out;
+            return Err(NoMemory);
+        }
+        if vec.try_reserve_for(additional).is_err() {
+            self.pause = self.pause.saturating_mul(2).clamp(1, MAX_PAUSE);
+            self.left_out = self.pause;
+            return Err(NoMemory);
+        }
+        self.pause = 0;
         self.held = self.held.saturating_add(vec.bytes().saturating_sub(had));
         Ok(())
     }
 
+    /// `bytes` were freed: there is memory again.
     fn release(&mut self, bytes: usize) {
+        self.left_out = 0;
         self.held = self.held.saturating_sub(bytes);
     }
 }
