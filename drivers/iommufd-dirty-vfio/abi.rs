@@ -2,6 +2,7 @@
 
 //! Where the module meets C: all its `unsafe` is here and below this directory.
 
+use crate::logging::Logging;
 use core::ffi::{
     c_int,
     c_void, //
@@ -22,12 +23,16 @@ use provider::{
 };
 use space::Space;
 
+pub(crate) mod bitmap;
 pub(crate) mod device;
+mod dma_log;
 #[path = "../iommufd-dirty/abi/gfp.rs"]
 pub(crate) mod gfp;
+pub(crate) mod hwpt;
 pub(crate) mod log;
 #[path = "../iommufd-dirty/abi/memcg.rs"]
 pub(crate) mod memcg;
+pub(crate) mod record;
 pub(crate) mod slot;
 pub(crate) mod space;
 pub(crate) mod told;
@@ -53,7 +58,8 @@ pub(crate) mod provider;
 pub(crate) mod bindings {
     use kernel::bindings::{
         mem_cgroup,
-        module, //
+        module,
+        rb_root_cached, //
     };
     use pin_init::MaybeZeroable;
     include!(env!("IOMMUFD_DIRTY_VFIO_BINDINGS"));
@@ -63,11 +69,11 @@ pub(crate) mod bindings {
 pub(crate) struct Ops(());
 
 impl Ops {
-    /// `EBUSY` if somebody else makes trackers.
-    pub(crate) fn register() -> Result<Self> {
+    /// With `logs`, it asks for VFIO's DMA logging as well. `EBUSY` if somebody else makes trackers.
+    pub(crate) fn register(logs: bool) -> Result<Self> {
         // SAFETY: Dropping the value unregisters them. VFIO holds the module while a device has a
         // tracker, so the value is dropped after all of them.
-        to_result(unsafe { bindings::iommufd_dirty_vfio_register() })?;
+        to_result(unsafe { bindings::iommufd_dirty_vfio_register(logs) })?;
         Ok(Self(()))
     }
 }
@@ -97,8 +103,10 @@ impl<T: Operations> Registered for Pin<KBox<Registration<T>>> {
 
 /// What VFIO keeps for an open device.
 struct Made {
-    tracker: KBox<dyn Registered>,
+    /// `None` if there is nothing to make one of.
+    tracker: Option<KBox<dyn Registered>>,
     space: Arc<Space>,
+    logging: Arc<Logging>,
 }
 
 impl Made {
@@ -108,7 +116,10 @@ impl Made {
     ///
     /// `arg` must be what VFIO gave its driver's `device_feature`.
     unsafe fn feature(&self, flags: u32, arg: *mut c_void, argsz: usize) -> c_int {
-        let raw = self.tracker.as_raw();
+        let Some(tracker) = &self.tracker else {
+            return ENOTTY.to_errno();
+        };
+        let raw = tracker.as_raw();
         // SAFETY: The tracker is registered; by the safety requirements.
         let bind = || unsafe { bindings::iommufd_dirty_vfio_bind(raw, flags, arg, argsz) };
         if flags & bindings::IOMMUFD_DIRTY_VFIO_PROBE != 0 {
@@ -116,7 +127,7 @@ impl Made {
         }
         from_result(|| {
             self.space.bind(|space| {
-                self.tracker.set_space(space);
+                tracker.set_space(space);
                 to_result(bind())
             })?;
             Ok(0)
@@ -135,8 +146,18 @@ unsafe extern "C" fn iommufd_dirty_vfio_rs_create(
         // SAFETY: By the safety requirements; it is put into what is made, or dropped here.
         let device = unsafe { Device::new(device) }?;
         let space = Space::new(&device)?;
-        let tracker = crate::create(&device, &space)?;
-        Ok(KBox::new(Made { tracker, space }, GFP_KERNEL_ACCOUNT)?)
+        let tracker = match crate::create(&device, &space) {
+            // Of what it is attached to now, or later, there may be a log.
+            Err(e) if e == ENOTTY && crate::dma_log_is_on() => None,
+            tracker => Some(tracker?),
+        };
+        let logging = Logging::new(&device, &space)?;
+        let made = Made {
+            tracker,
+            space,
+            logging,
+        };
+        Ok(KBox::new(made, GFP_KERNEL_ACCOUNT)?)
     };
     match made() {
         Ok(made) => made.into_foreign(),

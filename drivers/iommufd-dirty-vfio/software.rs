@@ -26,6 +26,7 @@ use crate::{
             Sink,
             Started, //
         },
+        record::Record,
         slot,
         space::Space,
         told::{
@@ -65,9 +66,12 @@ use kernel::{
 /// log2 of the bytes of a page, of which each has a bit.
 const SHIFT: u32 = 12;
 
-/// The tracker of an emulated device.
+/// The same in bytes.
+pub(crate) const PAGE: u64 = 1 << SHIFT;
+
+/// What is known of an emulated device, for its tracker or for a log: one at a time.
 #[pin_data]
-struct Software {
+pub(crate) struct Software {
     device: Device,
     space: Arc<Space>,
     bytes: Arc<Told>,
@@ -100,15 +104,7 @@ struct Memory {
 pub(crate) fn register(device: &Device, space: &Arc<Space>) -> Result<KBox<dyn Registered>> {
     let bytes = Told::new()?;
     let told = bytes.clone();
-    let software = Arc::pin_init(
-        pin_init!(Software {
-            device: device.clone(),
-            space: space.clone(),
-            bytes,
-            session <- new_mutex!(None, "iommufd_dirty_vfio::Software::session"),
-        }),
-        GFP_KERNEL_ACCOUNT,
-    )?;
+    let software = Software::new(device, space, bytes)?;
     let what = Description {
         name: CString::try_from(device.name())?,
         kind: Kind::Software,
@@ -134,24 +130,74 @@ fn pages(iova: u64, length: u64) -> (u64, u64) {
 }
 
 impl Software {
-    fn read(&self, iova: u64, length: u64, then: Then, sink: &mut Sink<'_>) -> Result<Coverage> {
+    /// Not watched yet. `bytes` is told how much memory it takes.
+    pub(crate) fn new(device: &Device, space: &Arc<Space>, bytes: Arc<Told>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                device: device.clone(),
+                space: space.clone(),
+                bytes,
+                session <- new_mutex!(None, "iommufd_dirty_vfio::Software::session"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Begins to watch what is written of the pages that `ranges` have a byte of, which are in I/O
+    /// address space `space`.
+    ///
+    /// Errors: `EOPNOTSUPP`, `EBUSY` if it is watched already, `ENOMEM`.
+    pub(crate) fn begin(&self, space: u64, ranges: impl Iterator<Item = (u64, u64)>) -> Result {
+        let mut session = self.session.lock();
+        let tracked = Tracked::new(ranges.map(|(iova, length)| pages(iova, length)))?;
+        let memory = Memory {
+            memcg: Memcg::current(),
+            limit: crate::software_max(),
+            used: Atomic::new(0),
+            bytes: self.bytes.clone(),
+        };
+        let told = pin_init!(Session {
+            space,
+            tree: Tree::new(),
+            memory,
+            tracked <- new_spinlock!(tracked, "iommufd_dirty_vfio::Session::tracked"),
+        });
+        *session = Some(KBox::try_pin_init(
+            Watch::new(&self.device, told),
+            GFP_KERNEL_ACCOUNT,
+        )?);
+        Ok(())
+    }
+
+    /// Ends it, and forgets what is dirty.
+    pub(crate) fn end(&self) {
+        let session = self.session.lock().take();
+        // Waits for marks under way.
+        drop(session);
+        self.bytes.tell(0);
+    }
+
+    /// Records what is dirty in the `length` bytes from `iova` on, in whole pages.
+    ///
+    /// Errors: `EXDEV` if the device is in another I/O address space now.
+    pub(crate) fn read(&self, iova: u64, length: u64, then: Then, to: &mut impl Record) -> Result {
         let session = self.session.lock();
         let session = session.as_ref().ok_or(ENODATA)?.told();
         // If it was detached all that it had pinned is marked.
         self.space.is_still(session.space)?;
         // First: see above.
-        self.device.for_pinned(iova, length, sink)?;
+        self.device.for_pinned(iova, length, to)?;
         let (first, last) = pages(iova, length);
         session.tree.read(first, last, then, |run| {
             let pages = run.last.saturating_sub(run.first).saturating_add(1);
             let (iova, length) = (run.first << SHIFT, pages.saturating_mul(1 << SHIFT));
             if run.sure {
-                sink.record(iova, length);
+                to.record(iova, length);
             } else {
-                sink.record_unsure(iova, length);
+                to.record_unsure(iova, length);
             }
         });
-        Ok(Coverage::Whole)
+        Ok(())
     }
 }
 
@@ -168,33 +214,14 @@ impl Operations for Ops {
     /// Errors: `EXDEV` if the device is not in the I/O address space any more in which it was bound,
     /// `EOPNOTSUPP`, `EBUSY`, `ENOMEM`.
     fn start(&self, _granule: u64, ranges: &[DirtyRange]) -> Result<Started> {
-        let mut session = self.0.session.lock();
         let space = self.0.space.starts_in()?;
-        let tracked = Tracked::new(ranges.iter().map(|r| pages(r.iova, r.length)))?;
-        let memory = Memory {
-            memcg: Memcg::current(),
-            limit: crate::software_max(),
-            used: Atomic::new(0),
-            bytes: self.0.bytes.clone(),
-        };
-        let told = pin_init!(Session {
-            space,
-            tree: Tree::new(),
-            memory,
-            tracked <- new_spinlock!(tracked, "iommufd_dirty_vfio::Session::tracked"),
-        });
-        *session = Some(KBox::try_pin_init(
-            Watch::new(&self.0.device, told),
-            GFP_KERNEL_ACCOUNT,
-        )?);
+        self.0
+            .begin(space, ranges.iter().map(|r| (r.iova, r.length)))?;
         Ok(Started::Tracking)
     }
 
     fn stop(&self) -> Result {
-        let session = self.0.session.lock().take();
-        // Waits for marks under way.
-        drop(session);
-        self.0.bytes.tell(0);
+        self.0.end();
         Ok(())
     }
 
@@ -205,7 +232,8 @@ impl Operations for Ops {
         _flags: ReadFlags,
         sink: &mut Sink<'_>,
     ) -> Result<Coverage> {
-        self.0.read(iova, length, Then::Clear, sink)
+        self.0.read(iova, length, Then::Clear, sink)?;
+        Ok(Coverage::Whole)
     }
 
     fn peek(
@@ -215,7 +243,8 @@ impl Operations for Ops {
         _flags: ReadFlags,
         sink: &mut Sink<'_>,
     ) -> Result<Coverage> {
-        self.0.read(iova, length, Then::Keep, sink)
+        self.0.read(iova, length, Then::Keep, sink)?;
+        Ok(Coverage::Whole)
     }
 
     fn update_ranges(&self, ranges: &[DirtyRange]) -> Result {

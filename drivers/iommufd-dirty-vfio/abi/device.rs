@@ -6,10 +6,7 @@
 
 use super::bindings;
 use core::ptr::NonNull;
-use kernel::{
-    ffi::c_void,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 /// A VFIO device that is open.
 ///
@@ -46,7 +43,7 @@ impl Device {
 
     /// The number of the I/O address space that it is attached to now, which no other space ever
     /// has; 0 if it is in none of an iommufd.
-    pub(super) fn space(&self) -> u64 {
+    pub(crate) fn space(&self) -> u64 {
         // SAFETY: By the type invariants.
         unsafe { bindings::iommufd_dirty_vfio_space(self.as_raw()) }
     }
@@ -56,14 +53,4 @@ impl Device {
         // SAFETY: By the type invariants.
         unsafe { bindings::iommufd_dirty_vfio_emulated(self.as_raw()) }
     }
-}
-
-/// For a function that tells what it found one by one.
-///
-/// # Safety
-///
-/// `sink` must be the sink of the op that is being called.
-pub(super) unsafe extern "C" fn record(sink: *mut c_void, iova: usize, length: usize) {
-    // SAFETY: By the safety requirements.
-    unsafe { bindings::iommufd_dirty_sink_record(sink.cast(), iova as u64, length as u64) }
 }

@@ -6,10 +6,13 @@
 #ifndef __IOMMUFD_DIRTY_VFIO_GLUE_H
 #define __IOMMUFD_DIRTY_VFIO_GLUE_H
 
+#include <linux/iommufd.h>
 #include <linux/iommufd_dirty.h>
+#include <linux/iova_bitmap.h>
 #include <linux/vfio.h>
 
-int iommufd_dirty_vfio_register(void);
+/* @logs: VFIO's DMA logging of all devices as well. */
+int iommufd_dirty_vfio_register(bool logs);
 void iommufd_dirty_vfio_unregister(void);
 
 /* struct vfio_device is none of Rust's business. */
@@ -17,6 +20,20 @@ const char *iommufd_dirty_vfio_name(struct vfio_device *device);
 u64 iommufd_dirty_vfio_space(struct vfio_device *device);
 bool iommufd_dirty_vfio_emulated(struct vfio_device *device);
 bool iommufd_dirty_vfio_has_log(struct vfio_device *device);
+
+/* See iommufd_device_dirty_get(); NULL if it is no device of iommufd's. */
+struct iommufd_hwpt_paging *iommufd_dirty_vfio_hwpt(struct vfio_device *device,
+						    u64 *moves);
+struct iommufd_ctx *iommufd_dirty_vfio_ictx_get(struct vfio_device *device);
+u64 iommufd_dirty_vfio_moves(struct vfio_device *device);
+
+/* Lists the @nr ranges of the tree, ascending. */
+void iommufd_dirty_vfio_ranges(struct rb_root_cached *root,
+			       struct iommufd_dirty_range *ranges, u32 nr);
+
+/* It is inline. */
+int iommufd_dirty_vfio_bitmap_set(struct iova_bitmap *bitmap, u64 iova,
+				  u64 length);
 
 /* iommufd_dirty_vfio_feature() is inline. */
 int iommufd_dirty_vfio_bind(struct iommufd_dirty_tracker *tracker, u32 flags,
@@ -40,5 +57,14 @@ void *iommufd_dirty_vfio_rs_create(struct vfio_device *device);
 int iommufd_dirty_vfio_rs_feature(void *made, u32 flags, void __user *arg,
 				  size_t argsz);
 void iommufd_dirty_vfio_rs_destroy(void *made);
+
+/* struct vfio_log_ops: likewise. */
+bool iommufd_dirty_vfio_rs_has_log(void *made);
+int iommufd_dirty_vfio_rs_log_start(void *made, struct rb_root_cached *root,
+				    u32 nr, u64 *page_size);
+int iommufd_dirty_vfio_rs_log_stop(void *made);
+int iommufd_dirty_vfio_rs_log_report(void *made, unsigned long iova,
+				     unsigned long length,
+				     struct iova_bitmap *bitmap);
 
 #endif

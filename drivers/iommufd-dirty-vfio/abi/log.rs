@@ -6,11 +6,12 @@
 
 use super::{
     bindings,
-    device::{
+    device::Device,
+    record::{
+        opaque,
         record,
-        Device, //
-    },
-    provider::Sink, //
+        Record, //
+    }, //
 };
 use kernel::{
     error::to_result,
@@ -62,18 +63,18 @@ impl Device {
     }
 
     /// Reads and clears what was logged in the `length` bytes from `iova` on.
-    pub(crate) fn log_read(&self, iova: u64, length: u64, sink: &mut Sink<'_>) -> Result {
+    pub(crate) fn log_read<R: Record>(&self, iova: u64, length: u64, to: &mut R) -> Result {
         let iova = usize::try_from(iova)?;
         let length = usize::try_from(length)?;
-        // SAFETY: By the type invariants; `record` is given the sink that it expects, which is
-        // valid until the function returns.
+        // SAFETY: By the type invariants; `record` is given the `R` that it expects, which is
+        // lent until the function returns.
         to_result(unsafe {
             bindings::vfio_device_log_read(
                 self.as_raw(),
                 iova,
                 length,
-                Some(record),
-                sink.as_raw().cast(),
+                Some(record::<R>),
+                opaque(to),
             )
         })
     }

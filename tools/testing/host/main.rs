@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Host tests of `drivers/iommufd-dirty/logic/` and of two files of `drivers/iommufd-dirty-vfio/`,
+//! Host tests of `drivers/iommufd-dirty/logic/` and of some files of `drivers/iommufd-dirty-vfio/`,
 //! against models that are too simple to be wrong.
 
 mod batch;
@@ -8,6 +8,7 @@ mod blocks;
 mod common;
 mod extents;
 mod granule;
+mod owed;
 mod range;
 mod range_set;
 mod tree;
