@@ -35,7 +35,7 @@ FIXTURE_SETUP(dma)
 	struct dma *dma = &self->dma;
 
 	dma_open(_metadata, dma);
-	dma->device = testdev_open();
+	dma->device = testdev_open(0);
 	if (dma->device == -1)
 		SKIP(return, NO_TESTDEV);
 	dma->iommu = open("/dev/iommu", O_RDWR);

@@ -58,7 +58,7 @@ FIXTURE_SETUP(dma_igb)
 	struct dma_region *region;
 
 	dma_open(_metadata, dma);
-	self->sysfs = vfio_pci_find(IGB_VENDOR, IGB_DEVICE);
+	self->sysfs = vfio_pci_find(IGB_VENDOR, IGB_DEVICE, 0);
 	if (!self->sysfs)
 		SKIP(return, "vfio-pci has no igb (8086:10c9)");
 	self->iommu = iommu_init(MODE_IOMMUFD);

@@ -144,7 +144,7 @@ TEST_F(scenario, b_only_a_device_that_logs)
 static int untracked_open(struct __test_metadata *_metadata, struct vm *vm,
 			  __u8 **bar)
 {
-	int device = testdev_open();
+	int device = testdev_open(0);
 
 	if (device == -1)
 		SKIP(return -1, NO_TESTDEV);

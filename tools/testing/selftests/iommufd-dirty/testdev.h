@@ -54,10 +54,10 @@ static inline int testdev_fire(__u8 *bar, __u64 iova, __u32 length)
 	return result && result != TESTDEV_MISMATCH ? -1 : 0;
 }
 
-/* Its cdev, or -1. */
-static inline int testdev_open(void)
+/* The cdev of the n-th, from 0, or -1. */
+static inline int testdev_open(unsigned int n)
 {
-	char *sysfs = vfio_pci_find(TESTDEV_VENDOR, TESTDEV_DEVICE);
+	char *sysfs = vfio_pci_find(TESTDEV_VENDOR, TESTDEV_DEVICE, n);
 	int device = sysfs ? vfio_device_open(sysfs) : -1;
 
 	free(sysfs);

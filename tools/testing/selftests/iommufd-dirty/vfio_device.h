@@ -103,8 +103,11 @@ static inline long sysfs_number(const char *path, const char *name)
 	return value;
 }
 
-/* A PCI device that vfio-pci has: where it is in sysfs, to be freed. */
-static inline char *vfio_pci_find(long vendor, long device)
+/*
+ * The n-th PCI device of its kind, from 0, that vfio-pci has: where it is in sysfs,
+ * to be freed.
+ */
+static inline char *vfio_pci_find(long vendor, long device, unsigned int n)
 {
 	char *found = NULL;
 	glob_t devices;
@@ -114,7 +117,8 @@ static inline char *vfio_pci_find(long vendor, long device)
 		return NULL;
 	for (i = 0; i < devices.gl_pathc && !found; i++) {
 		if (sysfs_number(devices.gl_pathv[i], "vendor") == vendor &&
-		    sysfs_number(devices.gl_pathv[i], "device") == device)
+		    sysfs_number(devices.gl_pathv[i], "device") == device &&
+		    !n--)
 			found = strdup(devices.gl_pathv[i]);
 	}
 	globfree(&devices);

@@ -13,9 +13,15 @@ if [ "$KERNEL" = debug ]; then
 	export DMA_ROUNDS=100
 fi
 check "vfio-pci loads" modprobe vfio-pci ids=1b36:0005,8086:10c9
-check "it takes both devices" test -c /dev/vfio/devices/vfio1
+check "it takes all three devices" test -c /dev/vfio/devices/vfio2
 check "iommufd-dirty loads" modprobe iommufd-dirty
 check "and its tests' devices" modprobe iommufd-dirty-mock
-{ run dma; run dma_igb; run scenarios; } | tee /tmp/output
+{
+	run dma
+	run dma_log
+	run dma_log_race
+	run dma_igb
+	run scenarios
+} | tee /tmp/output
 check "the devices and the IOMMU are there: no test is skipped" \
 	sh -c '! grep -q "# SKIP" /tmp/output'
