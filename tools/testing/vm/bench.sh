@@ -5,7 +5,7 @@
 
 kernel=${1:-fast}
 table=$REPO/tools/testing/selftests/iommufd-dirty/bench_table.sh
-ktaps=("$LOGS/bench-$kernel.ktap" "$LOGS/bench-mlx5-$kernel.ktap")
+ktaps=("$LOGS"/bench{,-dma,-mlx5}-"$kernel".ktap)
 
 # measure STAGE [OPTION]
 measure() {
@@ -16,6 +16,7 @@ measure() {
 
 status=0
 measure bench --count
+measure bench-dma --count
 measure bench-mlx5
 "$table" --json "${ktaps[@]}" > "$OUT/bench.json"
 say ""
