@@ -25,7 +25,7 @@ kernel=$(kernel_entry fast)
 use_entry "$kernel"
 mkdir -p "$LOGS"
 
-check rustfmt 'find drivers tools -name "*.rs" ! -name "*_generated.rs" -print0 |
+check rustfmt 'find crates/*/src drivers tools -name "*.rs" ! -name "*_generated.rs" -print0 |
 	xargs -0 rustfmt --check --color never --edition 2021 \
 		--config-path /kernel/src/.rustfmt.toml'
 
@@ -34,6 +34,13 @@ check clippy-mlx5-model 'cargo clippy --locked --all-targets \
 
 check clippy-vfio-mlx5 'cargo clippy --locked --all-targets \
 	--manifest-path tools/testing/vfio-mlx5/Cargo.toml -- -D warnings'
+
+check clippy-crates 'cargo clippy --locked --all-targets --all-features \
+	--manifest-path crates/Cargo.toml -- -D warnings'
+
+# What bindgen makes of the header today, against what is committed.
+check bindings 'crates/iommufd-dirty-bindings/regenerate.sh /kernel/build/usr/include |
+	diff -u crates/iommufd-dirty-bindings/src/bindings.rs -'
 
 # From the beginning: only what is compiled is looked at.
 check "clippy-sparse-W1" 'rm -rf build/check
@@ -72,7 +79,7 @@ check checkpatch-patches "$checkpatch"'
 
 # Not told: scripts for another shell in single quotes (SC2016), variables for
 # who sources lib.sh (SC2034), ls of names made here (SC2010, SC2012), the stage (SC1090).
-check shellcheck 'find .ci tools -name "*.sh" -o -path "*/guest/init" -o -path "*/.ci/run" |
+check shellcheck 'find .ci crates/iommufd-dirty-bindings tools -name "*.sh" -o -path "*/guest/init" -o -path "*/.ci/run" |
 	xargs shellcheck -x -P SCRIPTDIR -e SC2016,SC2034,SC2010,SC2012,SC1090'
 
 exit $failed

@@ -41,6 +41,8 @@ host_tests() {
 	say "Host tests: cargo test"
 	logged "$LOGS/host.log" in_root "$(kernel_entry "${kernels[0]}")" \
 		sh -c 'cargo test --locked --no-fail-fast
+			cargo test --locked --no-fail-fast --all-features \
+				--manifest-path crates/Cargo.toml
 			cargo test --locked --no-fail-fast \
 				--manifest-path tools/testing/mlx5-model/Cargo.toml
 			cargo test --locked --no-fail-fast \
