@@ -18,6 +18,9 @@ in_root "$(kernel_entry "$name")" sh -ec '
 	cp -r tools/testing/vm/guest /tmp/fs/test
 	ln -s test/init /tmp/fs/init
 	cp -r "$built/selftests" "$built/upstream" /tmp/fs
+	for program in mini-migrate; do
+		cp "/repo/build/crates/x86_64-unknown-linux-gnu/release/$program" /tmp/fs/selftests
+	done
 	cd /tmp/fs
 	find . | cpio --quiet -o -H newc > "$built/initramfs.new"
 	mv "$built/initramfs.new" "$built/initramfs"' sh "$name"

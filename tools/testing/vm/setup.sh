@@ -17,6 +17,8 @@ for name; do
 	"$VM/kernel.sh" "$name"
 	use_entry "$(kernel_entry "$name")"
 done
+lock "$OUT/crates"
+"$VM/crates.sh" "$1"
 for name; do
 	lock "$OUT/$name"
 	"$VM/modules.sh" "$name"
