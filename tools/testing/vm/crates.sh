@@ -9,4 +9,4 @@ logged "$LOGS/crates.log" in_root "$(kernel_entry "$1")" \
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static' \
 	cargo build --release --locked --target x86_64-unknown-linux-gnu \
 	--manifest-path crates/Cargo.toml --target-dir /repo/build/crates \
-	-p mini-migrate
+	-p mini-migrate -p vm-tests

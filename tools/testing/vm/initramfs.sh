@@ -18,7 +18,7 @@ in_root "$(kernel_entry "$name")" sh -ec '
 	cp -r tools/testing/vm/guest /tmp/fs/test
 	ln -s test/init /tmp/fs/init
 	cp -r "$built/selftests" "$built/upstream" /tmp/fs
-	for program in mini-migrate; do
+	for program in crates_kernel mini-migrate; do
 		cp "/repo/build/crates/x86_64-unknown-linux-gnu/release/$program" /tmp/fs/selftests
 	done
 	cd /tmp/fs

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
-# crates/ against the kernel: a migration of what two VFs of tools/testing/mlx5-model
-# write, the devices of crates.qemu.
+# crates/ against the kernel: first the tests with what needs no device, then a migration
+# of what two VFs of tools/testing/mlx5-model write, the devices of crates.qemu.
 
 migrate() {
 	/selftests/mini-migrate "$PF/virtfn0" "$PF/virtfn1" > /tmp/migrated 2>&1
@@ -9,6 +9,10 @@ migrate() {
 	sed 's/^/# /' /tmp/migrated
 	return "$1"
 }
+
+check "the tests' devices load" \
+	modprobe -a iommufd-dirty-mock iommufd-dirty-emulated iommufd-dirty-vfio
+run crates_kernel
 
 mlx5_up 2
 check "vfio-mlx5 loads" modprobe vfio-mlx5
