@@ -4,6 +4,7 @@
 //! domains, and an emulated VFIO device. Prints KTAP.
 
 mod devices;
+mod example;
 mod mock;
 mod real;
 mod session;
@@ -110,7 +111,14 @@ fn main() -> ExitCode {
     set_hook(Box::new(|panic| {
         println!("# {}", panic.to_string().replace('\n', "\n# "));
     }));
-    let tests = [session::TESTS, trouble::TESTS, signals::TESTS, real::TESTS].concat();
+    let tests = [
+        session::TESTS,
+        trouble::TESTS,
+        signals::TESTS,
+        real::TESTS,
+        example::TESTS,
+    ]
+    .concat();
     println!("1..{}", tests.len());
     let mut failed = false;
     for ((name, test), n) in tests.into_iter().zip(1..) {

@@ -25,7 +25,7 @@ kernel=$(kernel_entry fast)
 use_entry "$kernel"
 mkdir -p "$LOGS"
 
-check rustfmt 'find crates/*/src drivers tools -name "*.rs" ! -name "*_generated.rs" -print0 |
+check rustfmt 'find crates/*/examples crates/*/src drivers tools -name "*.rs" ! -name "*_generated.rs" -print0 |
 	xargs -0 rustfmt --check --color never --edition 2021 \
 		--config-path /kernel/src/.rustfmt.toml'
 
