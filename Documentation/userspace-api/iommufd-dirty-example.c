@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Pre-copy of a guest's memory with /dev/iommufd-dirty, without and with a
  * virtual IOMMU: see iommufd-dirty.rst. How memory is sent, mapped and unmapped,
