@@ -78,7 +78,7 @@ check checkpatch-tests "$checkpatch"'
 # generic_pt has the macro that announces a function right below it.
 check checkpatch-patches "$checkpatch"'
 	types=UNKNOWN_COMMIT_ID,FILE_PATH_CHANGES,LINE_SPACING
-	checkpatch $types $(find /repo/patches -name "*.patch" | LC_ALL=C sort)'
+	checkpatch $types $(find /repo/patches -maxdepth 1 -name "*.patch" | LC_ALL=C sort)'
 
 # Not told: scripts for another shell in single quotes (SC2016), variables for
 # who sources lib.sh (SC2034), ls of names made here (SC2010, SC2012), the stage (SC1090).

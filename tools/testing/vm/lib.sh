@@ -100,7 +100,7 @@ config_of() {
 # The patches of kernel $1, in their order. Who brings a source patches it himself.
 patches_of() {
 	if [ "$1" != stock ] && [ -z "${KSRC:-}" ]; then
-		find "$REPO/patches" -name '*.patch' 2> /dev/null | LC_ALL=C sort
+		find "$REPO/patches" -maxdepth 1 -name '*.patch' | LC_ALL=C sort
 	fi
 }
 
