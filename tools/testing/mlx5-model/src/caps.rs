@@ -85,12 +85,17 @@ fn general(number: u16, pf: Option<&Limits>) -> Vec<u8> {
     ])
 }
 
-fn general_2(is_pf: bool) -> Vec<u8> {
+fn general_2(pf: Option<&Limits>) -> Vec<u8> {
     use cmd_hca_cap_2::*;
     page(&[
-        (migratable, (!is_pf).into()),
+        (migratable, pf.is_none().into()),
         (migration_multi_load, 1),
         (migration_tracking_state, 1),
+        (
+            migration_in_chunks,
+            pf.is_some_and(|limits| limits.log_chunk != 0).into(),
+        ),
+        (migration_state, pf.is_some().into()),
     ])
 }
 
@@ -120,11 +125,7 @@ fn dev_event() -> Vec<u8> {
 impl Caps {
     /// Those of a VF; or of the PF, with its limits.
     pub fn new(vhca_id: u16, pf: Option<&Limits>) -> Self {
-        let is_pf = pf.is_some();
-        let mut max = BTreeMap::from([
-            (GENERAL, general(vhca_id, pf)),
-            (GENERAL_2, general_2(is_pf)),
-        ]);
+        let mut max = BTreeMap::from([(GENERAL, general(vhca_id, pf)), (GENERAL_2, general_2(pf))]);
         if let Some(limits) = pf {
             max.insert(DEV_EVENT, dev_event());
             if limits.tracks() {

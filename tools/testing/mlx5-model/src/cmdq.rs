@@ -264,6 +264,13 @@ struct Fetched {
     refused: Option<(u8, u32)>,
 }
 
+impl Late {
+    /// What was sent; `None` if it could not be read.
+    pub fn input(&self) -> Option<In<'_>> {
+        self.command.input.as_ref().ok().map(|input| In(input))
+    }
+}
+
 /// Executes what was delayed and is due.
 pub fn late(device: &mut Device) {
     let now = device.now();

@@ -26,6 +26,9 @@ const MAX_LINE: u64 = 256;
 /// An hour: longer than any driver waits.
 const MAX_MS: u64 = 3_600_000;
 
+/// More than the state of any VF has.
+const MAX_BALLAST: u64 = 1 << 40;
+
 /// What a command tells; or why it could not be done, and then it has changed nothing.
 type Answer = Result<String, &'static str>;
 
@@ -163,6 +166,18 @@ fn change(device: &mut Device, name: &str, numbers: &[u64]) -> Result<(), &'stat
         ("fail-tracker", [vf]) => trackers_of(device, *vf, Device::fail_tracker)?,
         ("overrun", [vf]) => trackers_of(device, *vf, Device::overrun)?,
         ("qp-error", [vf]) => trackers_of(device, *vf, Device::qp_error)?,
+        ("grow", [function, bytes]) => {
+            let vf = vf(device, *function)?;
+            let vf = device.functions.get_mut(vf).ok_or("no such function")?;
+            let ballast = vf.ballast.checked_add(*bytes);
+            let ballast = ballast.filter(|ballast| *ballast <= MAX_BALLAST);
+            vf.ballast = ballast.ok_or("too much")?;
+        }
+        ("reinit", [function]) => {
+            let vf = vf(device, *function)?;
+            let vf = device.functions.get_mut(vf).ok_or("no such function")?;
+            vf.reinit = true;
+        }
         ("health", [syndrome]) => {
             let syndrome = u8::try_from(*syndrome).map_err(|_| "not a syndrome")?;
             let pf = device.functions.get_mut(PF).ok_or("no PF")?;

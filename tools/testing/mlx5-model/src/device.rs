@@ -38,6 +38,8 @@ use crate::pci::Effect;
 use crate::qp;
 use crate::qp::Qp;
 use crate::rdma;
+use crate::stream::Loading;
+use crate::stream::Saving;
 use crate::table::Table;
 use crate::tracker::Tracker;
 use crate::vsc::Gateway;
@@ -104,8 +106,16 @@ pub struct Function {
     pub unplugged: bool,
     /// For migration.
     pub suspended: Suspended,
-    /// Incremental images can be had.
-    pub tracked: bool,
+    /// Its state is being saved.
+    pub saving: Option<Saving>,
+    /// Pieces of a state came.
+    pub loading: Option<Loading>,
+    /// One that was refused left it with half a state.
+    pub half_loaded: bool,
+    /// The next save has to have new initial data.
+    pub reinit: bool,
+    /// Bytes of its state that it does not need.
+    pub ballast: u64,
     /// Command entries whose doorbell was rung while it was suspended.
     pub held_commands: u32,
 }
@@ -239,12 +249,16 @@ impl Function {
             written: Written::default(),
             unplugged: false,
             suspended: Suspended::default(),
-            tracked: false,
+            saving: None,
+            loading: None,
+            half_loaded: false,
+            reinit: false,
+            ballast: limits.ballast,
             held_commands: 0,
         }
     }
 
-    /// Its state for another VHCA of the same kind. The address space and the configuration space
+    /// Its objects for another VHCA of the same kind. The address space and the configuration space
     /// are the platform's.
     pub fn image(&mut self) -> Vec<u8> {
         let saved = Saved {
@@ -295,8 +309,20 @@ impl Function {
         self.caps = Caps::new(self.vhca_id, is_pf.then_some(&self.limits));
         self.pages.clear();
         self.suspended = Suspended::default();
-        self.tracked = false;
+        self.saving = None;
+        self.loading = None;
+        self.half_loaded = false;
+        self.reinit = false;
+        self.ballast = self.limits.ballast;
         self.held_commands = 0;
+    }
+
+    /// A state that was refused leaves nothing of the one before.
+    pub fn load_failed(&mut self) {
+        self.objects = Objects::default();
+        self.state = State::Disabled;
+        self.loading = None;
+        self.half_loaded = true;
     }
 
     /// The PF disables this VF: its driver finds a device that never gets ready.
@@ -395,6 +421,8 @@ pub struct Device {
     pub late: Vec<cmdq::Late>,
     /// For who measures.
     pub counts: Counts,
+    /// Streams that states were saved to.
+    pub streams: u64,
     files: Files,
 }
 
@@ -408,6 +436,7 @@ impl Device {
             faults: Faults::default(),
             late: Vec::new(),
             counts: Counts::default(),
+            streams: 0,
             files: Files::default(),
         }
     }

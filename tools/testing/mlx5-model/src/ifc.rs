@@ -65,6 +65,10 @@ numbers! {
     MLX5_SUSPEND_VHCA_IN_OP_MOD_SUSPEND_RESPONDER = 1;
     MLX5_RESUME_VHCA_IN_OP_MOD_RESUME_RESPONDER = 0;
     MLX5_RESUME_VHCA_IN_OP_MOD_RESUME_INITIATOR = 1;
+    MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_IDLE = 1;
+    MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_READY = 2;
+    MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_DIRTY = 3;
+    MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_INIT = 4;
     MLX5_CMD_OP_CREATE_MKEY = 0x200;
     MLX5_CMD_OP_DESTROY_MKEY = 0x202;
     MLX5_CMD_OP_CREATE_EQ = 0x301;
@@ -247,9 +251,11 @@ layouts! {
     suspend_vhca_in [0x80] { op_mod: 0x30, 0x10; vhca_id: 0x50, 0x10; }
     resume_vhca_in [0x80] { op_mod: 0x30, 0x10; vhca_id: 0x50, 0x10; }
     query_vhca_migration_state_in [0x80] { incremental: 0x40, 1; chunk: 0x41, 1; vhca_id: 0x50, 0x10; }
-    query_vhca_migration_state_out [0x200] { required_umem_size: 0x80, 0x20; }
+    query_vhca_migration_state_out [0x200] {
+        migration_state: 0x60, 0x4; required_umem_size: 0x80, 0x20; remaining_total_size: 0xc0, 0x40;
+    }
     save_vhca_state_in [0x100] {
-        incremental: 0x40, 1; set_track: 0x41, 1; vhca_id: 0x50, 0x10; va: 0x80, 0x40;
+        opcode: 0x0, 0x10; incremental: 0x40, 1; set_track: 0x41, 1; vhca_id: 0x50, 0x10; va: 0x80, 0x40;
         mkey: 0xc0, 0x20; size: 0xe0, 0x20;
     }
     save_vhca_state_out [0x80] { actual_image_size: 0x40, 0x20; next_required_umem_size: 0x60, 0x20; }
@@ -259,6 +265,7 @@ layouts! {
 
     cmd_hca_cap_2 [0x800] {
         migratable: 0x80, 1; migration_multi_load: 0xc8, 1; migration_tracking_state: 0xc9, 1;
+        migration_in_chunks: 0xd0, 1; migration_state: 0xd9, 1;
     }
     adv_virtualization_cap [0x800] {
         pg_track_log_max_num: 0x3, 0x5; pg_track_max_num_range: 0x8, 0x8;

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state of a VHCA as bytes, for SAVE_VHCA_STATE and LOAD_VHCA_STATE. Nobody but the model reads
-//! them: their layout is its own, as a vendor's is.
+//! The objects of a VHCA as bytes, which [`crate::stream`] takes to another one. Nobody but the model
+//! reads them: their layout is its own, as a vendor's is.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
-
-/// What an image begins with: the name, and the version of the layout.
-const MAGIC: &[u8; 8] = b"mlx5mdl\x01";
 
 /// Reads an image.
 pub struct Reader<'a> {
@@ -193,14 +190,13 @@ impl Persist for [u64; 4] {
 
 /// The image of `state`.
 pub fn save<T: Persist>(state: &T) -> Vec<u8> {
-    let mut image = MAGIC.to_vec();
+    let mut image = Vec::new();
     state.save(&mut image);
     image
 }
 
-/// The state of an image; `None` if it is not one. What is behind its end does not matter: an image
-/// comes in whole pages.
+/// The state of an image; `None` if it is not one.
 pub fn load<T: Persist>(image: &[u8]) -> Option<T> {
-    let rest = image.strip_prefix(MAGIC)?;
-    T::load(&mut Reader { rest })
+    let mut reader = Reader { rest: image };
+    T::load(&mut reader).filter(|_| reader.rest.is_empty())
 }

@@ -26,6 +26,7 @@ pub mod pci;
 pub mod qp;
 pub mod queue;
 pub mod rdma;
+pub mod stream;
 pub mod table;
 pub mod tracker;
 pub mod vfio_user;

@@ -30,6 +30,10 @@ pub struct Limits {
     /// A driver gives a command up that takes longer, in ms; and whatever else the firmware has a
     /// timeout for.
     pub command_timeout: u64,
+    /// States are saved in chunks, for which a driver has to have 2^n bytes; 0 if they are not.
+    pub log_chunk: u64,
+    /// Bytes that the state of each VF has more than it needs.
+    pub ballast: u64,
 }
 
 impl Default for Limits {
@@ -46,6 +50,8 @@ impl Default for Limits {
             log_max_page: 21,
             // As long as mlx5_core waits of its own accord.
             command_timeout: 60_000,
+            log_chunk: 0,
+            ballast: 0,
         }
     }
 }
@@ -61,6 +67,8 @@ pub const HELP: &str = "\
   --log-min-page N      a tracked page has 2^N bytes at least (12)
   --log-max-page N      and at most (21)
   --command-timeout MS  a driver gives a command up that takes longer (60000)
+  --log-chunk N         states are saved in chunks, for which a driver has 2^N bytes
+  --ballast BYTES       the state of each VF has so many bytes more than it needs (0)
 ";
 
 impl Limits {
@@ -75,6 +83,8 @@ impl Limits {
             "--log-max-msg" => (&mut self.log_max_msg, 31),
             "--log-min-page" => (&mut self.log_min_page, 31),
             "--log-max-page" => (&mut self.log_max_page, 31),
+            "--log-chunk" => (&mut self.log_chunk, 31),
+            "--ballast" => (&mut self.ballast, 1 << 40),
             "--command-timeout" => (&mut self.command_timeout, 0xf_ffff),
             _ => return None,
         })

@@ -90,6 +90,13 @@ impl Mkey {
         Ok(())
     }
 
+    /// Is it a key to all of these addresses?
+    pub fn has(&self, address: u64, len: u64) -> bool {
+        let offset = address.checked_sub(self.start);
+        let end = offset.and_then(|offset| offset.checked_add(len));
+        end.is_some_and(|end| end <= self.len)
+    }
+
     /// Writes through the key.
     pub fn write(&self, memory: &Memory, address: u64, bytes: &[u8]) -> Result<(), Fault> {
         if !self.writable {

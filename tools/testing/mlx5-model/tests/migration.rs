@@ -7,9 +7,12 @@ mod driver;
 use driver::input;
 use driver::Driver;
 use driver::FREE;
+use mlx5_model::control;
 use mlx5_model::ifc::*;
 use mlx5_model::image;
+use mlx5_model::limits::Limits;
 use proptest::prelude::*;
+use std::time::Duration;
 
 const VF_QUEUE: u64 = driver::BASE + 0x8_0000;
 const BUFFER: u64 = FREE + 0x8_0000;
@@ -28,7 +31,12 @@ struct Migration {
 impl Migration {
     /// A PF with two VFs, and a key for a buffer.
     fn new() -> Self {
-        let mut driver = Driver::new(2);
+        Self::with_limits(&Limits::default())
+    }
+
+    /// As above, of a device with these limits.
+    fn with_limits(limits: &Limits) -> Self {
+        let mut driver = Driver::with_limits(2, limits);
         driver.start();
         for vf in [1, 2] {
             let vf = input(16, &[(enable_hca_in::function_id, vf)]);
@@ -75,24 +83,43 @@ impl Migration {
         }
     }
 
-    fn resume(&mut self, vf: u64) {
-        for op_mod in [0, 1] {
+    fn try_resume(&mut self, vf: u64) -> u8 {
+        let statuses = [0, 1].map(|op_mod| {
             let fields = [
                 (resume_vhca_in::vhca_id, vf),
                 (resume_vhca_in::op_mod, op_mod),
             ];
-            self.driver
-                .command(MLX5_CMD_OP_RESUME_VHCA, input(16, &fields), 8);
-        }
+            let resume = input(16, &fields);
+            let reply = self.driver.try_command(MLX5_CMD_OP_RESUME_VHCA, resume, 8);
+            reply.status()
+        });
+        statuses[0]
+    }
+
+    fn resume(&mut self, vf: u64) {
+        assert_eq!(self.try_resume(vf), 0);
+    }
+
+    fn query(&mut self, vf: u64, flags: (u64, u64)) -> driver::Reply {
+        use query_vhca_migration_state_in::*;
+        let fields = [(vhca_id, vf), (incremental, flags.0), (chunk, flags.1)];
+        let size = query_vhca_migration_state_out::SIZE;
+        let query = input(16, &fields);
+        self.driver
+            .try_command(MLX5_CMD_OP_QUERY_VHCA_MIGRATION_STATE, query, size)
     }
 
     fn size(&mut self, vf: u64) -> u64 {
-        let query = input(16, &[(query_vhca_migration_state_in::vhca_id, vf)]);
-        let size = query_vhca_migration_state_out::SIZE;
-        let out = self
-            .driver
-            .command(MLX5_CMD_OP_QUERY_VHCA_MIGRATION_STATE, query, size);
+        let out = self.query(vf, (0, 0));
+        assert_eq!(out.status(), 0);
         out.get(query_vhca_migration_state_out::required_umem_size)
+    }
+
+    /// What was saved last, and loads it into another VF.
+    fn carry(&mut self, saved: &driver::Reply, vf: u64) {
+        assert_eq!(saved.status(), 0);
+        let len = saved.get(save_vhca_state_out::actual_image_size);
+        assert_eq!(self.load(vf, len), 0);
     }
 
     fn save(&mut self, vf: u64, room: u64, flags: (u64, u64)) -> driver::Reply {
@@ -218,6 +245,8 @@ fn the_order_is_kept() {
     assert_eq!(m.save(1, 16, (0, 0)).status(), LIMIT, "no room");
     m.driver.poke(BUFFER, &[0; 4096]);
     assert_eq!(m.load(1, 4096), BAD_PARAM, "not an image");
+    m.driver.device.reset(1);
+    m.suspend(1);
     let suspend = input(16, &[(suspend_vhca_in::vhca_id, 1)]);
     let reply = m.driver.try_command(MLX5_CMD_OP_SUSPEND_VHCA, suspend, 8);
     assert_eq!(reply.status(), BAD_RES_STATE, "suspended already");
@@ -228,18 +257,198 @@ fn the_order_is_kept() {
 fn a_running_vf_is_saved_in_rounds() {
     let mut m = Migration::new();
     m.on_vf(1, begin);
+    m.suspend(2);
+    let size = m.size(1);
+    let first = m.save(1, PAGES * 4096, (0, 1));
+    m.carry(&first, 2);
+    let query = m.query(1, (1, 0));
+    let needed = query_vhca_migration_state_out::required_umem_size;
+    assert_eq!(query.get(needed), 0, "nothing has changed");
+    assert_eq!(m.try_resume(2), BAD_RES_STATE, "it is not whole");
+
+    m.on_vf(1, |driver| driver.write32(ENGINE + 0x08, 0x77));
+    let query = m.query(1, (1, 0));
+    assert!((1..size).contains(&query.get(needed)), "less than all");
+    let delta = m.save(1, PAGES * 4096, (1, 1));
+    m.carry(&delta, 2);
+    m.suspend(1);
+    assert_eq!(m.query(1, (1, 0)).status(), 0);
+    let last = m.save(1, PAGES * 4096, (1, 0));
+    m.carry(&last, 2);
+    m.resume(2);
+    m.on_vf(2, |driver| assert_eq!(driver.read32(ENGINE + 0x08), 0x77));
+    assert_eq!(
+        m.save(1, PAGES * 4096, (1, 0)).status(),
+        BAD_RES_STATE,
+        "that was the last"
+    );
+}
+
+/// What is left out, comes twice, or is of another stream.
+#[test]
+fn a_delta_has_its_place() {
+    let mut m = Migration::new();
+    m.on_vf(1, begin);
+    m.suspend(2);
+    let change = |m: &mut Migration, value| {
+        m.on_vf(1, |driver| driver.write32(ENGINE + 0x08, value));
+    };
+    for what in ["a gap", "again", "of another", "no base"] {
+        let first = m.save(1, PAGES * 4096, (0, 1));
+        if what != "no base" {
+            m.carry(&first, 2);
+        }
+        change(&mut m, 1);
+        let mut delta = m.save(1, PAGES * 4096, (1, 1));
+        match what {
+            "a gap" => {
+                change(&mut m, 2);
+                delta = m.save(1, PAGES * 4096, (1, 1));
+            }
+            "again" => m.carry(&delta, 2),
+            "of another" => {
+                m.save(1, PAGES * 4096, (0, 1));
+                change(&mut m, 3);
+                delta = m.save(1, PAGES * 4096, (1, 1));
+            }
+            _ => (),
+        }
+        let len = delta.get(save_vhca_state_out::actual_image_size);
+        assert_eq!(m.load(2, len), BAD_PARAM, "{what}");
+        // It has half a state, until it is reset.
+        assert_eq!(m.try_resume(2), BAD_RES_STATE, "{what}");
+        assert_eq!(m.load(2, len), BAD_RES_STATE, "{what}");
+        m.driver.device.reset(2);
+        m.suspend(2);
+    }
+}
+
+#[test]
+fn what_is_suspended_is_not_tracked() {
+    let mut m = Migration::new();
+    m.on_vf(1, begin);
+    assert_eq!(m.query(1, (1, 0)).status(), BAD_RES_STATE, "not tracked");
+    m.suspend(1);
+    assert_eq!(m.save(1, PAGES * 4096, (0, 1)).status(), BAD_RES_STATE);
+    m.resume(1);
+    assert_eq!(m.save(1, PAGES * 4096, (0, 1)).status(), 0);
+    // That ends it, and takes no memory.
+    m.mkey = 0;
+    let end = m.save(1, 0, (0, 0));
+    assert_eq!(end.status(), 0);
+    assert_eq!(end.get(save_vhca_state_out::actual_image_size), 0);
+    assert_eq!(m.query(1, (1, 0)).status(), BAD_RES_STATE, "not tracked");
+}
+
+#[test]
+fn a_state_in_chunks() {
+    const CHUNK: u64 = 1 << 12;
+    let mut m = Migration::with_limits(&Limits {
+        log_chunk: 12,
+        ballast: 100_000,
+        ..Limits::default()
+    });
+    m.on_vf(1, begin);
+    m.suspend(2);
+    let query = m.query(1, (0, 1));
+    let total = query.get(query_vhca_migration_state_out::remaining_total_size);
+    assert!(total > 100_000);
+    let needed = query_vhca_migration_state_out::required_umem_size;
+    assert_eq!(query.get(needed), CHUNK);
+
+    // The first while it runs, and it is not all. The rest when it is stopped, and what changed.
+    let first = m.save(1, CHUNK, (0, 1));
+    m.carry(&first, 2);
+    let query = m.query(1, (1, 1));
+    assert_eq!(query.get(needed), CHUNK);
+    m.on_vf(1, |driver| driver.write32(ENGINE + 0x08, 0x99));
+    m.driver.device.functions[1].ballast += 50_000;
+    m.suspend(1);
+    let mut chunks = 0;
+    loop {
+        let chunk = m.save(1, CHUNK, (1, 0));
+        m.carry(&chunk, 2);
+        chunks += 1;
+        match chunk.get(save_vhca_state_out::next_required_umem_size) {
+            0 => break,
+            next => assert!(next <= CHUNK),
+        }
+        assert_eq!(m.try_resume(2), BAD_RES_STATE, "it is not whole");
+    }
+    assert!(chunks > 150_000 / CHUNK);
+    m.resume(2);
+    m.on_vf(2, |driver| assert_eq!(driver.read32(ENGINE + 0x08), 0x99));
+    assert_eq!(m.driver.device.functions[2].ballast, 150_000);
+}
+
+#[test]
+fn how_far_it_is() {
+    let state = query_vhca_migration_state_out::migration_state;
+    let mut m = Migration::new();
+    m.on_vf(1, begin);
+    let ask = |m: &mut Migration, line: &str| control::execute(&mut m.driver.device, line);
+    assert_eq!(
+        m.query(1, (0, 0)).get(state),
+        MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_IDLE
+    );
+    m.save(1, PAGES * 4096, (0, 1));
+    assert_eq!(
+        m.query(1, (1, 0)).get(state),
+        MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_READY
+    );
+    assert_eq!(ask(&mut m, "grow 1 100"), "ok");
+    assert_eq!(
+        m.query(1, (1, 0)).get(state),
+        MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_DIRTY
+    );
+    assert_eq!(ask(&mut m, "reinit 1"), "ok");
+    assert_eq!(
+        m.query(1, (1, 0)).get(state),
+        MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_INIT
+    );
+    m.save(1, PAGES * 4096, (1, 1));
+    assert_eq!(
+        m.query(1, (1, 0)).get(state),
+        MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_READY
+    );
+    for line in ["grow 0 1", "grow 3 1", "grow 1 10000000001", "reinit 0"] {
+        assert!(ask(&mut m, line).starts_with("error:"), "{line}");
+    }
+}
+
+#[test]
+fn one_save_at_a_time() {
+    let mut m = Migration::new();
+    m.on_vf(1, begin);
     assert_eq!(m.save(1, PAGES * 4096, (0, 1)).status(), 0);
     m.on_vf(1, |driver| driver.write32(ENGINE + 0x08, 0x77));
-    assert_eq!(m.save(1, PAGES * 4096, (1, 1)).status(), 0);
+    // It takes an hour.
+    let slow = format!("slow {MLX5_CMD_OP_SAVE_VHCA_STATE:x} 36ee80 1");
+    assert_eq!(control::execute(&mut m.driver.device, &slow), "ok");
+    use save_vhca_state_in::*;
+    let fields = [
+        (opcode, MLX5_CMD_OP_SAVE_VHCA_STATE),
+        (vhca_id, 1),
+        (mkey, m.mkey),
+        (size, PAGES * 4096),
+        (incremental, 1),
+        (set_track, 1),
+    ];
+    let save = input(save_vhca_state_in::SIZE, &fields);
+    let entry = m.driver.prepare(&save, 16);
+    m.driver.poke(driver::BASE + 64, &entry);
+    m.driver.write32(0x18, 1 << 1);
+
+    assert_eq!(m.query(1, (1, 0)).status(), BAD_RES_STATE);
+    assert_eq!(m.query(1, (0, 0)).status(), 0);
+    assert_eq!(m.save(1, PAGES * 4096, (1, 1)).status(), BAD_RES_STATE);
+    // It fails if it is suspended before it is done.
     m.suspend(1);
-    let last = m.save(1, PAGES * 4096, (1, 0));
-    assert_eq!(last.status(), 0);
-    m.suspend(2);
-    assert_eq!(
-        m.load(2, last.get(save_vhca_state_out::actual_image_size)),
-        0
-    );
-    m.on_vf(2, |driver| assert_eq!(driver.read32(ENGINE + 0x08), 0x77));
+    m.driver.device.late[0].due = Some(Duration::ZERO);
+    m.driver.device.pump();
+    let entry = m.driver.peek(driver::BASE + 64, 64);
+    assert_eq!(entry[63] & 1, 0, "it came back");
+    assert_eq!(entry[32], BAD_RES_STATE);
 }
 
 proptest! {
@@ -257,8 +466,12 @@ proptest! {
             m.driver.poke(BUFFER + at as u64 % size, &[byte]);
         }
         m.suspend(2);
-        m.load(2, size - cut % size);
-        m.resume(2);
+        if m.load(2, size - cut % size) == 0 {
+            m.resume(2);
+        } else {
+            assert_eq!(m.try_resume(2), BAD_RES_STATE);
+            m.driver.device.reset(2);
+        }
         m.on_vf(2, |driver| {
             driver.write32(0x18, u32::MAX);
             driver.write32(0x10 * 4096 + 0x40, 1 << 24);

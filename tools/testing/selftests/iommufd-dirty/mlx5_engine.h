@@ -42,6 +42,8 @@ static inline void engine_prepare(__u8 *engine, __u64 iova, __u32 length)
 	engine_set(engine, ENGINE_IOVA_L, iova);
 	engine_set(engine, ENGINE_LENGTH, length);
 	engine_set(engine, ENGINE_PATTERN, 0x5a5a5a5a);
+	/* Writes are posted: a command of the PF could be faster. What is read is not. */
+	engine_get(engine, ENGINE_PATTERN);
 }
 
 /* Returns how many writes failed. */

@@ -40,23 +40,12 @@ FIXTURE(image)
 
 FIXTURE_SETUP(image)
 {
-	const char *driver = getenv("DRIVER") ?: "mlx5_vfio_pci";
-	const char *driver_to = getenv("DRIVER_TO") ?: driver;
-
-	self->ours = !strcmp(driver_to, "vfio_mlx5");
+	self->ours = !strcmp(getenv("DRIVER_TO") ?: vf_driver(), VFIO_MLX5);
 	vf_init(&self->from);
 	vf_init(&self->to);
 	self->image = malloc(MAX_IMAGE);
 	ASSERT_NE(NULL, self->image);
-	vf_open(_metadata, &self->from, 0);
-	if (strcmp(driver, driver_to)) {
-		driver = strdup(driver);
-		ASSERT_EQ(0, setenv("DRIVER", driver_to, 1));
-		vf_open(_metadata, &self->to, 0);
-		ASSERT_EQ(0, setenv("DRIVER", driver, 1));
-	} else {
-		vf_open(_metadata, &self->to, 1);
-	}
+	vf_open_pair(_metadata, &self->from, &self->to);
 }
 
 FIXTURE_TEARDOWN(image)
@@ -93,21 +82,6 @@ static int events(int fd)
 	struct pollfd polled = { .fd = fd, .events = POLLIN | POLLRDHUP };
 
 	return poll(&polled, 1, 0) == 1 ? polled.revents : 0;
-}
-
-/* The name on the bus of the n-th function that the driver has. */
-static bool find_vf(const char *driver, unsigned int n, char *name, size_t size)
-{
-	char path[128];
-	glob_t found;
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/*:*", driver);
-	if (glob(path, 0, NULL, &found))
-		return false;
-	if (n < found.gl_pathc)
-		snprintf(name, size, "%s", strrchr(found.gl_pathv[n], '/') + 1);
-	globfree(&found);
-	return n < found.gl_pathc;
 }
 
 /* Writes to the file "what" of a driver. Returns 0, or the error. */
@@ -157,7 +131,7 @@ TEST_F(image, is_the_same_in_any_pieces)
 	engine_prepare(self->from.engine, IOVA, 3 * SZ_4K);
 	len = save(&self->from);
 
-	/* As long as nothing of it runs it is the same state. */
+	/* As long as nothing of it runs it is the same state, if not the same bytes. */
 	fd = set_state(&self->from, VFIO_DEVICE_STATE_STOP_COPY);
 	ASSERT_LT(0, fd);
 	ASSERT_EQ(-1, pread(fd, pieces, 1, 0));
@@ -168,12 +142,11 @@ TEST_F(image, is_the_same_in_any_pieces)
 	}
 	ASSERT_EQ(0, read(fd, pieces + done, 1));
 	ASSERT_EQ(len, done);
-	ASSERT_EQ(0, memcmp(self->image, pieces, len));
 	ASSERT_EQ(0, close(fd));
 
 	fd = resume(&self->to);
 	for (done = 0; done < len; done++)
-		ASSERT_EQ(1, write(fd, self->image + done, 1));
+		ASSERT_EQ(1, write(fd, pieces + done, 1));
 	ASSERT_EQ(0, set_state(&self->to, VFIO_DEVICE_STATE_RUNNING));
 	ASSERT_EQ(0, close(fd));
 	ASSERT_EQ(3 * SZ_4K, engine_get(self->to.engine, ENGINE_LENGTH));

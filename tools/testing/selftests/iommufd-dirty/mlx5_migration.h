@@ -9,6 +9,50 @@
 
 #define MAX_IMAGE 0x100000
 
+/*
+ * One function of $DRIVER, and another one of $DRIVER_TO, or else of the same driver.
+ */
+static inline void vf_open_pair(struct __test_metadata *_metadata, struct vf *from,
+				struct vf *to)
+{
+	const char *driver = vf_driver();
+	const char *driver_to = getenv("DRIVER_TO") ?: driver;
+
+	vf_open(_metadata, from, 0);
+	if (strcmp(driver, driver_to)) {
+		driver = strdup(driver);
+		ASSERT_EQ(0, setenv("DRIVER", driver_to, 1));
+		vf_open(_metadata, to, 0);
+		ASSERT_EQ(0, setenv("DRIVER", driver, 1));
+	} else {
+		vf_open(_metadata, to, 1);
+	}
+}
+
+/* The name on the bus of the n-th function that the driver has. */
+static inline bool find_vf(const char *driver, unsigned int n, char *name, size_t size)
+{
+	char path[128];
+	glob_t found;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/*:*", driver);
+	if (glob(path, 0, NULL, &found))
+		return false;
+	if (n < found.gl_pathc)
+		snprintf(name, size, "%s", strrchr(found.gl_pathv[n], '/') + 1);
+	globfree(&found);
+	return n < found.gl_pathc;
+}
+
+/* What mlx5-model calls it: the function's number on the bus. */
+static inline unsigned int model_number(const struct vf *vf)
+{
+	char name[32] = "";
+
+	find_vf(vf_driver(), vf->number, name, sizeof(name));
+	return name[0] ? name[strlen(name) - 1] - '0' : 0;
+}
+
 /* Returns 0, or the file descriptor that comes with the state. */
 static inline int set_state(struct vf *vf, __u32 state)
 {

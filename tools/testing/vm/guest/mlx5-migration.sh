@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
 # Migration of VFs of tools/testing/mlx5-model with vfio-mlx5, and from and to
-# mlx5-vfio-pci. The devices are those of mlx5.qemu.
+# mlx5-vfio-pci.
 
 # bind VF DRIVER
 bind() {
@@ -35,6 +35,7 @@ if [ "$KERNEL" != debug ]; then
 	echo "# mlx5-vfio-pci by itself"
 	DRIVER=mlx5_vfio_pci run mlx5_migration
 	DRIVER=mlx5_vfio_pci run mlx5_image
+	DRIVER=mlx5_vfio_pci run mlx5_precopy
 	check "mlx5-vfio-pci unloads" rmmod mlx5-vfio-pci
 fi
 check "vfio-mlx5 unloads" rmmod vfio-mlx5
