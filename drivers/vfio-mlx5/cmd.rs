@@ -85,6 +85,8 @@ pub enum Status {
     Internal,
     /// `LIM_ERR` or `NO_RES_ERR`: it has no more of them.
     NoMore,
+    /// `BAD_RES_STATE_ERR`: what it is about is not in the state for it.
+    BadState,
     /// Anything else.
     Refused(u8),
 }
@@ -93,12 +95,14 @@ pub enum Status {
 pub fn status(mailbox: &[u8]) -> Status {
     const INT_ERR: u64 = 0x1;
     const LIM_ERR: u64 = 0x8;
+    const BAD_RES_STATE_ERR: u64 = 0x9;
     const NO_RES_ERR: u64 = 0xf;
 
     match ifc::get(mailbox, field!(any_out, status)) {
         None | Some(0) => Status::Ok,
         Some(INT_ERR) => Status::Internal,
         Some(LIM_ERR | NO_RES_ERR) => Status::NoMore,
+        Some(BAD_RES_STATE_ERR) => Status::BadState,
         // CAST: The field has 8 bits.
         Some(other) => Status::Refused(other as u8),
     }
@@ -113,6 +117,8 @@ pub enum Fate {
     Refused,
     /// As that, because it has no more of them.
     NoMore,
+    /// As that, because what it is about is not in the state for it.
+    BadState,
     /// The firmware said that something went wrong within it.
     Internal,
     /// The firmware may have it: what it was given may be in use, and what it was to do may be done.
@@ -134,6 +140,7 @@ pub fn fate(errno: i32, mailbox: &[u8]) -> Fate {
         (Status::Ok, _) => Fate::Open,
         (Status::Internal, _) => Fate::Internal,
         (Status::NoMore, _) => Fate::NoMore,
+        (Status::BadState, _) => Fate::BadState,
         (Status::Refused(_), _) => Fate::Refused,
     }
 }

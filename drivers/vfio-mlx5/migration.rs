@@ -108,7 +108,12 @@ impl State {
     /// Bytes that the firmware needs to save the state.
     fn size(&self) -> Result<u32> {
         let vhca_id = self.vhca_id;
-        Ok(self.pf()?.exec(&Query { vhca_id })?.bytes)
+        let query = Query {
+            vhca_id,
+            incremental: false,
+            chunks: false,
+        };
+        Ok(self.pf()?.exec(&query)?.bytes)
     }
 
     /// The VF is as a reset leaves it.

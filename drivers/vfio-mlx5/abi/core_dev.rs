@@ -70,7 +70,7 @@ impl Failure {
 
     /// The firmware said that it did nothing: not, that something went wrong within it.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self.fate, Fate::Refused | Fate::NoMore)
+        matches!(self.fate, Fate::Refused | Fate::NoMore | Fate::BadState)
     }
 
     /// The firmware has the command, and did not say what came of it: what it was given may be in

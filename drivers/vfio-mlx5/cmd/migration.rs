@@ -96,21 +96,43 @@ impl Command for Resume {
 pub struct Query {
     /// Which VF's.
     pub vhca_id: u16,
+    /// Only what has changed since the last [`Save`], which was to [`Save::track`] it.
+    pub incremental: bool,
+    /// It may be saved in chunks.
+    pub chunks: bool,
 }
 
-/// The memory that a [`Save`] needs.
+/// What there is to be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needed {
-    /// In bytes.
+    /// Bytes of memory that a [`Save`] needs, at least.
     pub bytes: u32,
+    /// Bytes of all the saves together; only said of what is saved in chunks.
+    pub total: u64,
+    /// What was configured anew has to be known to the other side before the VF stops. Some firmware
+    /// never says so.
+    pub is_initial: bool,
+}
+
+impl Needed {
+    /// Bytes of all the saves together.
+    pub fn all(&self) -> u64 {
+        self.total.max(self.bytes.into())
+    }
 }
 
 impl Reply for Needed {
     const LEN: usize = ifc::bytes::<query_out>();
 
     fn decode(mailbox: &[u8]) -> Option<Self> {
-        let bytes = number(mailbox, field!(query_out, required_umem_size))?;
-        Some(Self { bytes })
+        const INIT: u32 = bindings::MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_INIT;
+
+        let state = number(mailbox, field!(query_out, migration_state))?;
+        Some(Self {
+            bytes: number(mailbox, field!(query_out, required_umem_size))?,
+            total: ifc::get(mailbox, field!(query_out, remaining_total_size))?,
+            is_initial: state == INIT,
+        })
     }
 }
 
@@ -123,11 +145,14 @@ impl Command for Query {
     }
 
     fn fill(&self, mailbox: &mut Writer<'_>) {
-        mailbox.set(field!(query_in, vhca_id), self.vhca_id);
+        mailbox
+            .set(field!(query_in, vhca_id), self.vhca_id)
+            .set(field!(query_in, incremental), self.incremental)
+            .set(field!(query_in, chunk), self.chunks);
     }
 }
 
-/// Write the whole state to memory.
+/// Write the state to memory.
 #[derive(Debug)]
 pub struct Save {
     /// Which VF's.
@@ -136,6 +161,11 @@ pub struct Save {
     pub memory: Mkey,
     /// Bytes of memory.
     pub room: u32,
+    /// Only what the last one did not have.
+    pub incremental: bool,
+    /// It runs, and from now on the firmware notes what changes. Neither this nor `incremental`, of a
+    /// VF that runs: it does not note that any more, and writes nothing.
+    pub track: bool,
 }
 
 /// What was written.
@@ -143,14 +173,18 @@ pub struct Save {
 pub struct Saved {
     /// Bytes of it.
     pub length: u32,
+    /// Bytes of memory that another [`Save`] needs to go on; 0 if this was all.
+    pub next: u32,
 }
 
 impl Reply for Saved {
     const LEN: usize = ifc::bytes::<save_out>();
 
     fn decode(mailbox: &[u8]) -> Option<Self> {
-        let length = number(mailbox, field!(save_out, actual_image_size))?;
-        Some(Self { length })
+        Some(Self {
+            length: number(mailbox, field!(save_out, actual_image_size))?,
+            next: number(mailbox, field!(save_out, next_required_umem_size))?,
+        })
     }
 }
 
@@ -166,7 +200,9 @@ impl Command for Save {
         mailbox
             .set(field!(save_in, vhca_id), self.vhca_id)
             .set(field!(save_in, mkey), self.memory.lkey())
-            .set(field!(save_in, size), self.room);
+            .set(field!(save_in, size), self.room)
+            .set(field!(save_in, incremental), self.incremental)
+            .set(field!(save_in, set_track), self.track);
     }
 }
 

@@ -98,6 +98,8 @@ impl Saved {
                 vhca_id,
                 memory,
                 room: bytes,
+                incremental: false,
+                track: false,
             })
         })?;
         let length = u64::from(saved.length);

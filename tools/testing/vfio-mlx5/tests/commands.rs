@@ -377,6 +377,7 @@ proptest! {
             0 => Status::Ok,
             0x1 => Status::Internal,
             0x8 | 0xf => Status::NoMore,
+            0x9 => Status::BadState,
             _ => Status::Refused(code),
         };
         prop_assert_eq!(status(&reply), expected);
@@ -429,6 +430,7 @@ fn fates_without_a_reply() {
         // What the firmware says counts, whatever mlx5_core makes of it.
         assert_eq!(fate(-errno, &[0xf, 0, 0, 0, 0, 0, 0, 1]), Fate::NoMore);
         assert_eq!(fate(-errno, &[0x8, 0, 0, 0, 0, 0, 0, 1]), Fate::NoMore);
+        assert_eq!(fate(-errno, &[0x9, 0, 0, 0, 0, 0, 0, 1]), Fate::BadState);
         assert_eq!(fate(-errno, &[0x6, 0, 0, 0, 0, 0, 0, 1]), Fate::Refused);
         assert_eq!(fate(-errno, &[0x1, 0, 0, 0, 0, 0, 0, 1]), Fate::Internal);
     }

@@ -75,40 +75,67 @@ proptest! {
     }
 
     #[test]
-    fn query(vhca_id: u16, bytes: u32) {
+    fn query(
+        vhca_id: u16,
+        incremental: bool,
+        chunks: bool,
+        bytes: u32,
+        total: u64,
+        state in 0..16_u64,
+    ) {
         use query_vhca_migration_state_in as query_in;
         use query_vhca_migration_state_out as query_out;
         prop_assert_eq!(
-            mailbox(&Query { vhca_id }),
+            mailbox(&Query { vhca_id, incremental, chunks }),
             expected(
                 query_in::SIZE,
                 MLX5_CMD_OP_QUERY_VHCA_MIGRATION_STATE,
-                &[(query_in::vhca_id, vhca_id.into())],
+                &[
+                    (query_in::vhca_id, vhca_id.into()),
+                    (query_in::incremental, incremental.into()),
+                    (query_in::chunk, chunks.into()),
+                ],
                 &[],
             )
         );
         let mut reply = vec![0; query_out::SIZE];
         bits::set(&mut reply, query_out::required_umem_size, bytes.into());
+        bits::set(&mut reply, query_out::remaining_total_size, total);
+        bits::set(&mut reply, query_out::migration_state, state);
+        let is_initial = state == MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_INIT;
+        let needed = Needed { bytes, total, is_initial };
         prop_assert_eq!(Needed::LEN, query_out::SIZE);
-        prop_assert_eq!(Needed::decode(&reply), Some(Needed { bytes }));
+        prop_assert_eq!(Needed::decode(&reply), Some(needed));
+        prop_assert_eq!(needed.all(), total.max(bytes.into()));
     }
 
     #[test]
-    fn save(vhca_id: u16, index in 0..1_u32 << 24, room: u32, length: u32) {
+    fn save(
+        vhca_id: u16,
+        index in 0..1_u32 << 24,
+        room: u32,
+        incremental: bool,
+        track: bool,
+        length: u32,
+        next: u32,
+    ) {
         let memory = key(index);
         let fields = [
             (save_vhca_state_in::vhca_id, vhca_id.into()),
             (save_vhca_state_in::mkey, u64::from(index) << 8),
             (save_vhca_state_in::size, room.into()),
+            (save_vhca_state_in::incremental, incremental.into()),
+            (save_vhca_state_in::set_track, track.into()),
         ];
         prop_assert_eq!(
-            mailbox(&Save { vhca_id, memory, room }),
+            mailbox(&Save { vhca_id, memory, room, incremental, track }),
             expected(save_vhca_state_in::SIZE, MLX5_CMD_OP_SAVE_VHCA_STATE, &fields, &[])
         );
         let mut reply = vec![0; save_vhca_state_out::SIZE];
         bits::set(&mut reply, save_vhca_state_out::actual_image_size, length.into());
+        bits::set(&mut reply, save_vhca_state_out::next_required_umem_size, next.into());
         prop_assert_eq!(Saved::LEN, save_vhca_state_out::SIZE);
-        prop_assert_eq!(Saved::decode(&reply), Some(Saved { length }));
+        prop_assert_eq!(Saved::decode(&reply), Some(Saved { length, next }));
     }
 
     #[test]
