@@ -97,9 +97,11 @@ pub fn status(mailbox: &[u8]) -> Status {
     const LIM_ERR: u64 = 0x8;
     const BAD_RES_STATE_ERR: u64 = 0x9;
     const NO_RES_ERR: u64 = 0xf;
+    // mlx5_core's own, when it has given up the firmware: MLX5_DRIVER_STATUS_ABORTED.
+    const ABORTED: u64 = 0xfe;
 
     match ifc::get(mailbox, field!(any_out, status)) {
-        None | Some(0) => Status::Ok,
+        None | Some(0 | ABORTED) => Status::Ok,
         Some(INT_ERR) => Status::Internal,
         Some(LIM_ERR | NO_RES_ERR) => Status::NoMore,
         Some(BAD_RES_STATE_ERR) => Status::BadState,
