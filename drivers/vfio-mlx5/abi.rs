@@ -11,6 +11,7 @@ pub(crate) mod bitmap;
 pub(crate) mod core_dev;
 pub(crate) mod cq;
 pub(crate) mod dma;
+pub(crate) mod event;
 pub(crate) mod events;
 mod migration;
 pub(crate) mod pages;
@@ -51,8 +52,8 @@ pub(crate) mod bindings {
         list_head,
         module,
         notifier_block,
-        page,
         pci_dev,
+        poll_table_struct,
         rb_root_cached,
         refcount_t, //
     };

@@ -14,6 +14,7 @@ pub mod cqe;
 pub mod ifc;
 pub mod image;
 pub mod limits;
+pub mod outgoing;
 #[path = "../iommufd-dirty/logic/range.rs"]
 pub mod range;
 pub mod report;

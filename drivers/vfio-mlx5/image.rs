@@ -16,11 +16,11 @@
 //! C header: `struct mlx5_vf_migration_header` of `drivers/vfio/pci/mlx5/cmd.h`.
 
 /// Bytes of a record's header.
-const HEADER: usize = 16;
+pub const HEADER: usize = 16;
 /// Bytes of the data of a record [`TAG_ROOM`].
 const ROOM: usize = 8;
-/// Bytes before the firmware's data in the stream of [`preamble`].
-pub const PREAMBLE: usize = HEADER + ROOM + HEADER;
+/// Bytes of the record that [`room`] makes.
+pub const ROOM_RECORD: usize = HEADER + ROOM;
 /// More than a firmware can be told to load at once.
 const TOO_LONG: u64 = 1 << 32;
 
@@ -42,15 +42,18 @@ fn header(length: u64, flags: u32, tag: u32) -> [u8; HEADER] {
     bytes
 }
 
-/// What the stream begins with if the firmware had `room` bytes to save into, and used `length` of
-/// them. Those are all that follows.
-pub fn preamble(room: u64, length: u64) -> [u8; PREAMBLE] {
-    let mut bytes = [0; PREAMBLE];
-    let (first, rest) = bytes.split_at_mut(HEADER);
-    let (second, third) = rest.split_at_mut(ROOM);
+/// The header of the `length` bytes that the firmware saved.
+pub fn firmware(length: u64) -> [u8; HEADER] {
+    header(length, 0, TAG_FIRMWARE)
+}
+
+/// A record that tells whoever loads: the firmware has `room` bytes to save into when the device is
+/// stopped.
+pub fn room(room: u64) -> [u8; ROOM_RECORD] {
+    let mut bytes = [0; ROOM_RECORD];
+    let (first, second) = bytes.split_at_mut(HEADER);
     first.copy_from_slice(&header(ROOM as u64, FLAG_OPTIONAL, TAG_ROOM));
     second.copy_from_slice(&room.to_le_bytes());
-    third.copy_from_slice(&header(length, 0, TAG_FIRMWARE));
     bytes
 }
 
@@ -64,6 +67,10 @@ pub trait Loader {
 
     /// All `length` bytes of it were put: it can be loaded. The next one begins at 0 again.
     fn load(&mut self, length: u64) -> Result<(), Self::Error>;
+
+    /// The firmware had `bytes` bytes to save into. Nobody vouches for that: it may be any number, and
+    /// what comes may be longer.
+    fn expect(&mut self, bytes: u64);
 }
 
 /// Why a stream was refused.
@@ -85,6 +92,13 @@ enum State {
     Header { bytes: [u8; HEADER], have: usize },
     /// Of what the firmware saved, `at` bytes are there.
     Firmware { at: u64, length: u64 },
+    /// The first `have` bytes of how much memory there was are there, and so many are left of the
+    /// record.
+    Room {
+        bytes: [u8; ROOM],
+        have: usize,
+        left: u64,
+    },
     /// So many bytes of a record are of no interest.
     Skip { left: u64 },
     /// There is nothing to be had from this stream any more.
@@ -117,8 +131,11 @@ impl State {
         }
         match tag {
             TAG_FIRMWARE => Ok(Self::Firmware { at: 0, length }),
-            // No memory is set aside before there is something to put there, whatever is promised.
-            TAG_ROOM => Ok(Self::Skip { left: length }),
+            TAG_ROOM => Ok(Self::Room {
+                bytes: [0; ROOM],
+                have: 0,
+                left: length,
+            }),
             _ if flags & FLAG_OPTIONAL != 0 => Ok(Self::Skip { left: length }),
             _ => Err(Refused::Unknown),
         }
@@ -199,6 +216,26 @@ impl Decoder {
                     ));
                 }
                 Ok((State::record(&header)?, false))
+            }
+            State::Room {
+                bytes: mut number,
+                have,
+                left,
+            } => {
+                let room = number.get_mut(have..).unwrap_or_default();
+                let taken = take(bytes, left.min(room.len() as u64));
+                for (to, from) in room.iter_mut().zip(taken) {
+                    *to = *from;
+                }
+                let have = have.saturating_add(taken.len());
+                let left = left.saturating_sub(taken.len() as u64);
+                if have < ROOM && left > 0 {
+                    let bytes = number;
+                    return Ok((State::Room { bytes, have, left }, true));
+                }
+                // A record that is too short has bytes of 0 behind it.
+                loader.expect(u64::from_le_bytes(number));
+                Ok((State::Skip { left }, false))
             }
             State::Firmware { at, length } => {
                 let taken = take(bytes, length.saturating_sub(at));

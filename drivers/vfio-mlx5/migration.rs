@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Migration of a VF by VFIO's states: `RUNNING`, `RUNNING_P2P`, `STOP`, `STOP_COPY`, `RESUMING`.
+//! Migration of a VF by VFIO's states: all of them.
 //!
-//! There is no `PRE_COPY`: the state of a VF is small beside the memory of its guest, and that is
-//! what the dirty tracker is for. A stream that has several states, as PRE_COPY or a firmware that
-//! saves in chunks make it, is taken: each is loaded in its turn.
+//! In `PRE_COPY` the VF runs, and the firmware saves its state and then what has changed. So there is
+//! little left to save when it is stopped, and whoever loads has set everything up by then. What the
+//! firmware saves it saves in a worker, one thing at a time: nothing waits for it but what must.
 //!
-//! The firmware is used while the state changes or when a state is whole that it can load, and no
-//! object of it is left behind. So a stream is but memory, and whoever has it open holds nothing
-//! of the device.
+//! A stream has objects of the PF, but whoever has it open has not: it is known by its number, and may be
+//! kept longer than the device.
 //!
 //! # Locks
 //!
-//! [`Migration::state`] is taken with the PF's interface lock, or with any lock of VFIO but those
-//! that a reset takes: a reset only tries, see [`Migration::reset`]. It is held while the firmware
-//! works, and never while user memory is touched. It has nothing to do with the lock of the page
+//! [`Migration::changing`], then [`Migration::state`], are taken with the PF's interface lock, or with any
+//! lock of VFIO but those that a reset takes: a reset only tries, see [`Migration::reset`]. The state is
+//! locked while the firmware does what is short, or loads, and neither while it saves, nor while user
+//! memory is touched, nor while anything is waited for. It has nothing to do with the lock of the page
 //! tracker: a report does not keep a VF from changing its state.
 
 use crate::{
@@ -24,20 +24,23 @@ use crate::{
             vfio_device_mig_state as MigState, //
         },
         core_dev::CoreDev,
-        stream, //
+        event::{
+            Event,
+            Seen, //
+        },
+        vf::Place, //
     },
-    cmd::migration::{
-        Query,
-        Resume,
-        Side,
-        Suspend, //
+    outgoing::{
+        Left,
+        Outlook, //
     }, //
 };
 use kernel::{
     fs::File,
+    impl_has_work,
     new_mutex,
-    new_poll_condvar,
     new_spinlock,
+    new_work,
     prelude::*,
     sync::{
         aref::ARef,
@@ -45,146 +48,69 @@ use kernel::{
             mutex::MutexBackend,
             Guard, //
         },
-        poll::PollCondVar,
         Arc,
         Mutex,
         SpinLock, //
+    },
+    workqueue::{
+        Work,
+        WorkItem, //
     }, //
 };
-use transfer::{
-    Loading,
-    Saved, //
+use saving::Kind;
+use state::{
+    State,
+    Stream, //
 };
 
-mod transfer;
+mod buffer;
+mod loading;
+mod saving;
+mod state;
 
 /// What a VF is, as far as it can be migrated.
 #[pin_data]
 pub(crate) struct Migration {
+    /// Held by whoever changes the state, also while waiting for a save.
+    #[pin]
+    changing: Mutex<()>,
     #[pin]
     state: Mutex<State>,
     /// There was a reset that [`State`] does not know of yet. Taken within the lock of that.
     #[pin]
     reset: SpinLock<bool>,
-    /// Woken when a stream has come to an untimely end.
+    /// Comes when something in [`State`] has changed that may be waited for.
+    changed: Event,
+    /// Saves. Done when the VF is removed: see [`Self::work`].
     #[pin]
-    ended: PollCondVar,
+    work: Work<Self>,
 }
 
-struct State {
-    /// What VFIO calls it.
-    name: MigState,
-    /// `None` while the PF is down, or will not hear of the VF.
-    pf: Option<CoreDev>,
-    vhca_id: u16,
-    /// The number of the last stream.
-    streams: u64,
-    stream: Stream,
+impl_has_work! {
+    impl HasWork<Self> for Migration { self.work }
 }
 
-/// What the last stream is for.
-enum Stream {
-    /// It has come to its end.
-    None,
-    Saving(Saved),
-    Loading(Loading),
-}
-
-impl State {
-    fn pf(&self) -> Result<&CoreDev> {
-        self.pf.as_ref().ok_or(ENOTCONN)
-    }
-
-    fn suspend(&self, side: Side) -> Result {
-        let vhca_id = self.vhca_id;
-        Ok(self.pf()?.exec(&Suspend { vhca_id, side })?)
-    }
-
-    fn resume(&self, side: Side) -> Result {
-        let vhca_id = self.vhca_id;
-        Ok(self.pf()?.exec(&Resume { vhca_id, side })?)
-    }
-
-    /// Bytes that the firmware needs to save the state.
-    fn size(&self) -> Result<u32> {
-        let vhca_id = self.vhca_id;
-        let query = Query {
-            vhca_id,
-            incremental: false,
-            chunks: false,
-        };
-        Ok(self.pf()?.exec(&query)?.bytes)
-    }
-
-    /// The VF is as a reset leaves it.
-    fn restart(&mut self) {
-        self.name = bindings::VFIO_DEVICE_STATE_RUNNING;
-        self.stream = Stream::None;
-    }
-
-    /// Opens a stream. Its number is that of no other.
-    fn open(&mut self, vf: &Arc<Migration>, stream: Stream) -> Result<ARef<File>> {
-        let saves = matches!(stream, Stream::Saving(_));
-        let number = self.streams.checked_add(1).ok_or(EOVERFLOW)?;
-        let file = stream::open(vf.clone(), number, saves)?;
-        self.streams = number;
-        self.stream = stream;
-        Ok(file)
-    }
-
-    /// One step to the state `next`. If it fails nothing has changed.
-    fn step(&mut self, vf: &Arc<Migration>, next: MigState) -> Result<Option<ARef<File>>> {
-        use bindings::{
-            VFIO_DEVICE_STATE_RESUMING as RESUMING,
-            VFIO_DEVICE_STATE_RUNNING as RUNNING,
-            VFIO_DEVICE_STATE_RUNNING_P2P as RUNNING_P2P,
-            VFIO_DEVICE_STATE_STOP as STOP,
-            VFIO_DEVICE_STATE_STOP_COPY as STOP_COPY, //
-        };
-
-        match (self.name, next) {
-            (RUNNING, RUNNING_P2P) => self.suspend(Side::Initiator)?,
-            (RUNNING_P2P, STOP) => self.suspend(Side::Responder)?,
-            (STOP, RUNNING_P2P) => self.resume(Side::Responder)?,
-            (RUNNING_P2P, RUNNING) => self.resume(Side::Initiator)?,
-            (STOP, STOP_COPY) => {
-                let saved = Saved::new(self.pf()?, self.vhca_id, self.size()?)?;
-                return self.open(vf, Stream::Saving(saved)).map(Some);
-            }
-            (STOP, RESUMING) => {
-                self.pf()?;
-                return self.open(vf, Stream::Loading(Loading::new())).map(Some);
-            }
-            (STOP_COPY, STOP) => self.stream = Stream::None,
-            (RESUMING, STOP) => {
-                // Who gave up in the midst of a state has to reset the device, or to give the rest.
-                match &self.stream {
-                    Stream::Loading(loading) if loading.is_complete() => (),
-                    _ => return Err(EINVAL),
-                }
-                self.stream = Stream::None;
-            }
-            // VFIO takes no other steps.
-            _ => return Err(EINVAL),
-        }
-        Ok(None)
-    }
+/// What `VFIO_MIG_GET_PRECOPY_INFO` tells.
+pub(crate) struct Info {
+    pub(crate) left: Left,
+    /// What is initial is so anew. `None` if whoever asks must not be told.
+    pub(crate) reinit: Option<bool>,
 }
 
 impl Migration {
     /// That of a VF of `pf`, which is up.
     pub(crate) fn new(pf: CoreDev, vhca_id: u16) -> Result<Arc<Self>> {
+        let changed = Event::new()?;
         Arc::pin_init(
             pin_init!(Self {
-                state <- new_mutex!(State {
-                    name: bindings::VFIO_DEVICE_STATE_RUNNING,
-                    pf: Some(pf),
-                    vhca_id,
-                    streams: 0,
-                    stream: Stream::None,
-                }, "vfio_mlx5::Migration::state"),
+                changing <- new_mutex!((), "vfio_mlx5::Migration::changing"),
+                state <- new_mutex!(
+                    State::new(pf, vhca_id),
+                    "vfio_mlx5::Migration::state"
+                ),
                 reset <- new_spinlock!(false, "vfio_mlx5::Migration::reset"),
-                ended <- new_poll_condvar!("vfio_mlx5::Migration::ended"),
+                changed,
+                work <- new_work!("vfio_mlx5::Migration::work"),
             }),
             GFP_KERNEL,
         )
@@ -195,6 +121,21 @@ impl Migration {
         let result = f(&mut state);
         self.unlock(state);
         result
+    }
+
+    /// As [`Self::with`], once the firmware does not save. `EINTR` if the task is to be killed.
+    fn with_idle<R>(&self, f: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
+        let mut f = Some(f);
+        loop {
+            let turn = self.with(|state| match f.take_if(|_| !state.saving) {
+                Some(f) => Ok(f(state)),
+                None => Err(self.changed.seen()),
+            });
+            match turn {
+                Ok(result) => return result,
+                Err(seen) => self.changed.wait_killable(seen)?,
+            }
+        }
     }
 
     /// Lets go of the lock, when there is no reset left to be seen to.
@@ -209,14 +150,14 @@ impl Migration {
             *reset = false;
             drop(reset);
             state.restart();
-            self.ended.notify_all();
+            self.changed.notify();
         }
     }
 
     /// The VF was reset: it runs, and its streams are at an end.
     ///
-    /// VFIO holds locks here that it also takes below those of user memory. So this never waits:
-    /// whoever has the lock sees to it.
+    /// VFIO holds locks here that it also takes below those of user memory. So this does not wait for
+    /// the lock, nor for what the firmware saves: whoever has the lock sees to it.
     pub(crate) fn reset(&self) {
         let mut reset = self.reset.lock();
         *reset = true;
@@ -227,11 +168,22 @@ impl Migration {
         }
     }
 
-    /// It was opened or is about to be closed: its streams are at an end. VFIO resets it between
-    /// two users.
-    pub(crate) fn restart(&self) {
-        self.with(State::restart);
-        self.ended.notify_all();
+    /// It was opened, at `place`. VFIO resets it between two users.
+    pub(crate) fn open(&self, place: Place) {
+        self.with(|state| {
+            state.restart();
+            state.place = Some(place);
+        });
+        self.changed.notify();
+    }
+
+    /// It is about to be closed: its streams are at an end.
+    pub(crate) fn close(&self) {
+        self.with(|state| {
+            state.restart();
+            state.place = None;
+        });
+        self.changed.notify();
     }
 
     /// The PF has the VF, from now on. It was without power meanwhile: it runs.
@@ -240,7 +192,7 @@ impl Migration {
             state.pf = Some(pf);
             state.restart();
         });
-        self.ended.notify_all();
+        self.changed.notify();
     }
 
     /// The PF has not got the VF any more. What was made with it is gone when this returns, and
@@ -248,9 +200,13 @@ impl Migration {
     pub(crate) fn detach(&self) {
         self.with(|state| {
             state.pf = None;
-            state.stream = Stream::None;
+            state.end();
         });
-        self.ended.notify_all();
+        self.changed.notify();
+        // `mlx5_core` does not wait for ever: what the firmware is at comes to an end.
+        while let Some(seen) = self.with(|state| state.saving.then(|| self.changed.seen())) {
+            self.changed.wait(seen);
+        }
     }
 
     /// What VFIO calls its state.
@@ -262,57 +218,155 @@ impl Migration {
     /// Returns the stream that comes with the new state.
     ///
     /// Errors: `ENOTCONN` while the PF is down, `EINVAL` if what was written to a stream is not a
-    /// state, `ENOMEM`, those of the firmware. Then it is in the state before the step that failed.
+    /// state, `EINTR` if the task is to be killed, `ENOMEM`, those of the firmware. Then it is in the
+    /// state before the step that failed.
     pub(crate) fn set_state(
         self: &Arc<Self>,
         to: MigState,
         next: impl Fn(MigState, MigState) -> Result<MigState>,
     ) -> Result<Option<ARef<File>>> {
-        let result = self.with(|state| {
-            let mut file = None;
-            while state.name != to {
+        let changing = self.changing.lock();
+        self.with(|state| state.hold = true);
+        let result = self.steps(to, next);
+        self.with(|state| {
+            state.hold = false;
+            state.go_on(self, true);
+        });
+        drop(changing);
+        self.changed.notify();
+        result
+    }
+
+    fn steps(
+        self: &Arc<Self>,
+        to: MigState,
+        next: impl Fn(MigState, MigState) -> Result<MigState>,
+    ) -> Result<Option<ARef<File>>> {
+        let mut file = None;
+        // What is saved in the state that it comes to is not waited for.
+        let mut is_there = self.with(|state| state.name == to);
+        while !is_there {
+            is_there = self.with_idle(|state| {
                 let step = next(state.name, to)?;
                 file = state.step(self, step)?;
                 state.name = step;
-            }
-            Ok(file)
-        });
-        self.ended.notify_all();
-        result
+                Ok(step == to)
+            })?;
+        }
+        Ok(file)
     }
 
     /// Bytes of its state, about.
     pub(crate) fn size(&self) -> Result<u64> {
-        self.with(|state| state.size()).map(u64::from)
+        self.with(|state| state.needed()).map(|needed| needed.all())
     }
 
-    /// Copies what is at `at` in the stream `number`, which saves. Returns how many bytes there
-    /// are, 0 at the end. `ENODEV` if it has come to its end.
-    pub(crate) fn read(&self, number: u64, at: u64, bytes: &mut [u8]) -> Result<usize> {
-        self.with(|state| match &state.stream {
-            Stream::Saving(saved) if state.streams == number => saved.read(at, bytes),
-            _ => Err(ENODEV),
+    /// What there is to be read of the stream `number`, which saves, while the VF runs; and what has
+    /// changed is about to be saved, if all was read.
+    ///
+    /// Errors: `EINVAL` if the VF does not run, `ENODEV` if the stream has come to its end, `EINTR` if
+    /// the task is to be killed, `ENOMEM`, those of the firmware.
+    pub(crate) fn info(self: &Arc<Self>, number: u64) -> Result<Info> {
+        self.with_idle(|state| {
+            let runs = match state.name {
+                bindings::VFIO_DEVICE_STATE_PRE_COPY => true,
+                // What changed cannot be saved now.
+                bindings::VFIO_DEVICE_STATE_PRE_COPY_P2P => false,
+                _ => return Err(EINVAL),
+            };
+            let wants_reinit = state.place.as_ref().is_some_and(Place::wants_reinit);
+            let (tells_state, hold) = (state.tells_state, state.hold);
+            let saving = state.saving(number)?;
+            if saving.queue.outlook(false) == Outlook::Failed {
+                return Err(ENODEV);
+            }
+            let changes = if runs { saving.changes()? } else { None };
+            let initial = wants_reinit && tells_state && changes.is_some_and(|all| all.is_initial);
+            let more = changes.map_or(0, |changes| changes.all());
+            let left = saving.queue.left(more, initial);
+            let needed = changes.map_or(0, |changes| changes.bytes);
+            let is_due = (initial || saving.queue.is_empty()) && saving.queue.has_room();
+            if needed > 0 && is_due && !hold {
+                let job = saving.job(Kind::Change { initial }, needed.into())?;
+                state.begin(self, job);
+            }
+            Ok(Info {
+                left,
+                reinit: wants_reinit.then_some(initial),
+            })
         })
+    }
+
+    /// What there is to be read of the stream `number`, which saves, and a wait for more. Errors:
+    /// `ENODEV` if it has come to its end, and why it went wrong.
+    pub(crate) fn outlook(self: &Arc<Self>, number: u64) -> Result<(Outlook, Seen)> {
+        self.with(|state| {
+            let seen = self.changed.seen();
+            state.saving(number)?;
+            state.go_on(self, true);
+            let is_saving = state.saving;
+            let saving = state.saving(number)?;
+            match saving.queue.outlook(is_saving) {
+                Outlook::Failed => Err(saving.error()),
+                outlook => Ok((outlook, seen)),
+            }
+        })
+    }
+
+    /// Copies what comes next in the stream `number`, which saves, and leaves it there. Returns how
+    /// many bytes there are. `ENODEV` if it has come to its end.
+    pub(crate) fn peek(&self, number: u64, bytes: &mut [u8]) -> Result<usize> {
+        self.with(|state| state.saving(number)?.queue.peek(bytes))
+    }
+
+    /// The next `count` bytes of the stream `number` were read.
+    pub(crate) fn consume(self: &Arc<Self>, number: u64, count: usize) {
+        self.with(|state| {
+            if let Ok(saving) = state.saving(number) {
+                saving.consume(count as u64);
+                state.go_on(self, true);
+            }
+        });
     }
 
     /// Adds to the stream `number`, which loads, and loads what is whole by then. `ENODEV` if it
     /// has come to its end, or after an error.
     pub(crate) fn write(&self, number: u64, bytes: &[u8]) -> Result {
-        self.with(|state| match (&mut state.stream, &state.pf) {
-            (Stream::Loading(loading), Some(pf)) if state.streams == number => {
-                loading.write(pf, state.vhca_id, bytes)
-            }
+        self.with(|state| match &mut state.stream {
+            Stream::Loading(loading) if state.streams == number => loading.write(bytes),
             _ => Err(ENODEV),
         })
     }
 
-    /// Has the stream `number` come to its end?
-    pub(crate) fn has_ended(&self, number: u64) -> bool {
-        self.with(|state| state.streams != number || matches!(state.stream, Stream::None))
+    /// Comes when there may be something else to be read.
+    pub(crate) fn changed(&self) -> &Event {
+        &self.changed
     }
 
-    /// Woken when that changes.
-    pub(crate) fn ended(&self) -> &PollCondVar {
-        &self.ended
+    /// For `abi::vf`, which waits for it.
+    pub(crate) fn work(&self) -> &Work<Self> {
+        &self.work
+    }
+}
+
+impl WorkItem for Migration {
+    type Pointer = Arc<Self>;
+
+    /// Saves. What is done while the firmware is at it holds no lock.
+    fn run(this: Arc<Self>) {
+        let job = || this.with(|state| Some((state.streams, state.job.take()?)));
+        while let Some((number, job)) = job() {
+            let (kind, buffer, result) = job.run();
+            this.with(|state| {
+                match state.saving(number) {
+                    Ok(saving) => saving.saved(kind, buffer, result),
+                    // Nobody wants it any more. It goes before others may begin.
+                    Err(_) => drop(buffer),
+                }
+                state.saving = false;
+                state.go_on(&this, false);
+            });
+            this.changed.notify();
+        }
     }
 }

@@ -155,12 +155,12 @@ impl Vf {
     /// It was opened: it can be used until [`Self::close`]. `place` is where its DMA is.
     pub(crate) fn open(self: &Arc<Self>, place: Place) -> Result {
         let registration = match &self.limits {
-            Some(limits) => Some(dirty::register(self, &self.name, limits, place)?),
+            Some(limits) => Some(dirty::register(self, &self.name, limits, place.clone())?),
             None => None,
         };
         self.wakers.set_closed(false);
         *self.registration.lock() = registration;
-        self.migration.restart();
+        self.migration.open(place);
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl Vf {
         let mut session = self.session.lock();
         self.take_user(&mut session);
         drop(session);
-        self.migration.restart();
+        self.migration.close();
     }
 
     /// Lets `f` use its tracker for contexts. `None` if it is not open, or has no tracker.

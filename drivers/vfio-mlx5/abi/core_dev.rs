@@ -73,6 +73,11 @@ impl Failure {
         matches!(self.fate, Fate::Refused | Fate::NoMore | Fate::BadState)
     }
 
+    /// The firmware did nothing, as what it is about is not in the state for it.
+    pub(crate) fn is_bad_state(&self) -> bool {
+        self.fate == Fate::BadState
+    }
+
     /// The firmware has the command, and did not say what came of it: what it was given may be in
     /// use.
     pub(crate) fn is_open(&self) -> bool {

@@ -258,7 +258,8 @@ static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 			pci_info(pdev, "cannot be tracked: the firmware has no page tracker\n");
 		mlx5->core.vdev.mig_ops = &migration_ops;
 		mlx5->core.vdev.migration_flags = VFIO_MIGRATION_STOP_COPY |
-						  VFIO_MIGRATION_P2P;
+						  VFIO_MIGRATION_P2P |
+						  VFIO_MIGRATION_PRE_COPY;
 	}
 
 	ret = vfio_pci_core_register_device(&mlx5->core);

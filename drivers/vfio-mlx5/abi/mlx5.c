@@ -39,8 +39,13 @@ unsigned int vfio_mlx5_piece_max_order(struct mlx5_core_dev *mdev)
 	return size < PAGE_SIZE ? 0 : ilog2(size >> PAGE_SHIFT);
 }
 
+static enum dma_data_direction direction(bool device_writes)
+{
+	return device_writes ? DMA_FROM_DEVICE : DMA_TO_DEVICE;
+}
+
 void *vfio_mlx5_piece_alloc(struct mlx5_core_dev *mdev, unsigned int order,
-			    u64 *address)
+			    bool device_writes, u64 *address)
 {
 	struct page *page;
 	dma_addr_t mapped;
@@ -51,7 +56,7 @@ void *vfio_mlx5_piece_alloc(struct mlx5_core_dev *mdev, unsigned int order,
 	if (!page)
 		return NULL;
 	mapped = dma_map_page(mdev->device, page, 0, PAGE_SIZE << order,
-			      DMA_FROM_DEVICE);
+			      direction(device_writes));
 	if (dma_mapping_error(mdev->device, mapped)) {
 		__free_pages(page, order);
 		return NULL;
@@ -61,22 +66,22 @@ void *vfio_mlx5_piece_alloc(struct mlx5_core_dev *mdev, unsigned int order,
 }
 
 void vfio_mlx5_piece_free(struct mlx5_core_dev *mdev, void *piece,
-			  unsigned int order, u64 address)
+			  unsigned int order, bool device_writes, u64 address)
 {
 	dma_unmap_page(mdev->device, address, PAGE_SIZE << order,
-		       DMA_FROM_DEVICE);
+		       direction(device_writes));
 	__free_pages(virt_to_page(piece), order);
 }
 
 void vfio_mlx5_piece_sync(struct mlx5_core_dev *mdev, u64 address, size_t size,
-			  bool for_cpu)
+			  bool device_writes, bool for_cpu)
 {
 	if (for_cpu)
 		dma_sync_single_for_cpu(mdev->device, address, size,
-					DMA_FROM_DEVICE);
+					direction(device_writes));
 	else
 		dma_sync_single_for_device(mdev->device, address, size,
-					   DMA_FROM_DEVICE);
+					   direction(device_writes));
 }
 
 u32 vfio_mlx5_uar_index(struct mlx5_uars_page *uar)

@@ -25,17 +25,17 @@ bool vfio_mlx5_is_embedded(struct mlx5_core_dev *mdev);
 u8 vfio_mlx5_ts_format(struct mlx5_core_dev *mdev);
 
 /*
- * 2^order pages, all 0, that the device may write to at *address; NULL. Charged to
- * the memory cgroup in force. What the device wrote is to be read after a sync for
- * the CPU, and after a sync for the device it may write again.
+ * 2^order pages, all 0, that the device may write to, or else read, at *address;
+ * NULL. Charged to the memory cgroup in force. The CPU touches them between a sync
+ * for the CPU and one for the device.
  */
 unsigned int vfio_mlx5_piece_max_order(struct mlx5_core_dev *mdev);
 void *vfio_mlx5_piece_alloc(struct mlx5_core_dev *mdev, unsigned int order,
-			    u64 *address);
+			    bool device_writes, u64 *address);
 void vfio_mlx5_piece_free(struct mlx5_core_dev *mdev, void *piece,
-			  unsigned int order, u64 address);
+			  unsigned int order, bool device_writes, u64 address);
 void vfio_mlx5_piece_sync(struct mlx5_core_dev *mdev, u64 address, size_t size,
-			  bool for_cpu);
+			  bool device_writes, bool for_cpu);
 
 u32 vfio_mlx5_uar_index(struct mlx5_uars_page *uar);
 void vfio_mlx5_cq_arm(struct mlx5_core_cq *cq, struct mlx5_uars_page *uar,

@@ -95,6 +95,17 @@ impl CoreDev {
             && has(general_2, field!(cmd_hca_cap_2, migration_tracking_state))
     }
 
+    /// Does it save a VF's state in chunks?
+    pub(crate) fn saves_chunks(&self) -> bool {
+        let chunks = field!(cmd_hca_cap_2, migration_in_chunks);
+        ifc::get(self.general_2_cap(), chunks) == Some(1)
+    }
+
+    /// Does it say how far a migration is?
+    pub(crate) fn has_migration_state(&self) -> bool {
+        ifc::get(self.general_2_cap(), field!(cmd_hca_cap_2, migration_state)) == Some(1)
+    }
+
     /// Was the function of it that has this number made such that it can be migrated?
     pub(crate) fn is_migratable(&self, function: u16) -> Result<bool> {
         let mut reply = KVec::zeroed(bindings::VFIO_MLX5_QUERY_CAP_LEN as usize, GFP_KERNEL)?;

@@ -74,8 +74,9 @@ impl Pieces {
         for _ in 0..count {
             let mut address = 0;
             // SAFETY: By the type invariants of `CoreDev`; the pointer is valid.
-            let memory =
-                unsafe { bindings::vfio_mlx5_piece_alloc(dev.as_raw(), this.order, &mut address) };
+            let memory = unsafe {
+                bindings::vfio_mlx5_piece_alloc(dev.as_raw(), this.order, true, &mut address)
+            };
             let memory = NonNull::new(memory).ok_or(ENOMEM)?;
             // An address of an IOMMU is aligned as the memory is, one of a bounce buffer to a page.
             this.page_shift = this.page_shift.min(address.trailing_zeros());
@@ -132,6 +133,7 @@ impl Pieces {
                     self.dev.as_raw(),
                     piece.address.wrapping_add(inside as u64),
                     part,
+                    true,
                     for_cpu,
                 )
             }
@@ -175,6 +177,7 @@ impl Drop for Pieces {
                     self.dev.as_raw(),
                     piece.memory.as_ptr(),
                     self.order,
+                    true,
                     piece.address,
                 )
             }

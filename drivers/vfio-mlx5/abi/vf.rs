@@ -56,6 +56,7 @@ impl VfEvents for Arc<Vf> {
 /// # Invariants
 ///
 /// The VFIO device is valid for as long as the value.
+#[derive(Clone)]
 pub(crate) struct Place(NonNull<bindings::vfio_device>);
 
 // SAFETY: What is asked of the device may be asked by any task.
@@ -71,6 +72,12 @@ impl Place {
             return Err(EXDEV);
         }
         Ok(())
+    }
+
+    /// Was it opted for that `VFIO_PRECOPY_INFO_REINIT` may be reported?
+    pub(crate) fn wants_reinit(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::vfio_mlx5_wants_reinit(self.0.as_ptr()) }
     }
 }
 
@@ -122,9 +129,12 @@ unsafe extern "C" fn vfio_mlx5_rs_remove(vf: *mut c_void) {
     drop(probed);
     // Its streams may stay open, and must not use the PF any more.
     vf.migration.detach();
-    // It is in the module, which may go next. Nothing queues it again: there are no trackers.
+    // They are in the module, which may go next. Nothing queues them again: there are no trackers, and
+    // nothing is to be saved.
     // SAFETY: The work item is initialised, and stays for as long as `vf`.
     unsafe { kernel::bindings::flush_work(Work::raw_get(vf.work())) };
+    // SAFETY: As above.
+    unsafe { kernel::bindings::flush_work(Work::raw_get(vf.migration.work())) };
 }
 
 /// # Safety

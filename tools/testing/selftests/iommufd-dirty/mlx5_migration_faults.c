@@ -3,7 +3,9 @@
  * Migration of a virtual function of mlx5-model when the firmware refuses a
  * command, or takes its time. Needs the model's control socket.
  */
+#include <poll.h>
 #include <pthread.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "mlx5_control.h"
@@ -20,6 +22,8 @@
 
 /* How long the firmware takes when it is slow, in ms. */
 #define SLOW 4000
+/* Milliseconds that are enough for anything that does not wait for the firmware. */
+#define BOUND 30000
 
 FIXTURE(migration_faults)
 {
@@ -83,13 +87,165 @@ TEST_F(migration_faults, a_refused_step_changes_nothing)
 	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_STOP));
 	refused(CREATE_MKEY, VFIO_DEVICE_STATE_STOP, VFIO_DEVICE_STATE_STOP_COPY);
 	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_STOP));
-	if (self->ours) {
-		/* mlx5-vfio-pci does not wait for it. */
-		refused(SAVE_VHCA_STATE, VFIO_DEVICE_STATE_STOP, VFIO_DEVICE_STATE_STOP_COPY);
-		ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_STOP));
-	}
 	refused(RESUME_VHCA, VFIO_DEVICE_STATE_STOP, VFIO_DEVICE_STATE_RUNNING_P2P);
 	refused(RESUME_VHCA, VFIO_DEVICE_STATE_RUNNING_P2P, VFIO_DEVICE_STATE_RUNNING);
+	ASSERT_EQ(0, engine_fill(self->vf.engine, IOVA, SZ_4K));
+}
+
+static int get_info(int fd, struct vfio_precopy_info *info)
+{
+	*info = (struct vfio_precopy_info){ .argsz = sizeof(*info) };
+	return ioctl(fd, VFIO_MIG_GET_PRECOPY_INFO, info) ? -errno : 0;
+}
+
+TEST_F(migration_faults, a_refused_step_of_a_function_that_runs)
+{
+	struct vfio_precopy_info info;
+	int fd, len = 0;
+
+	refused(ALLOC_PD, VFIO_DEVICE_STATE_RUNNING, VFIO_DEVICE_STATE_PRE_COPY);
+	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING));
+	refused(CREATE_MKEY, VFIO_DEVICE_STATE_RUNNING, VFIO_DEVICE_STATE_PRE_COPY);
+	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING));
+	refused(QUERY_VHCA_MIGRATION_STATE, VFIO_DEVICE_STATE_RUNNING,
+		VFIO_DEVICE_STATE_PRE_COPY);
+	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING));
+
+	fd = set_state(&self->vf, VFIO_DEVICE_STATE_PRE_COPY);
+	ASSERT_LT(0, fd);
+	ASSERT_EQ(0, get_info(fd, &info));
+	ASSERT_TRUE(control_do(self->control, "refuse %x %x 1", QUERY_VHCA_MIGRATION_STATE,
+			       STATUS_BAD_PARAM));
+	ASSERT_GT(0, get_info(fd, &info));
+	ASSERT_EQ(0, get_info(fd, &info));
+	refused(SUSPEND_VHCA, VFIO_DEVICE_STATE_PRE_COPY, VFIO_DEVICE_STATE_PRE_COPY_P2P);
+	refused(RESUME_VHCA, VFIO_DEVICE_STATE_PRE_COPY_P2P, VFIO_DEVICE_STATE_PRE_COPY);
+	ASSERT_EQ(0, engine_fill(self->vf.engine, IOVA, SZ_4K));
+	if (self->ours) {
+		/* mlx5-vfio-pci has ended the stream by then. */
+		refused(SAVE_VHCA_STATE, VFIO_DEVICE_STATE_PRE_COPY, VFIO_DEVICE_STATE_RUNNING);
+		ASSERT_EQ(0, close(fd));
+		fd = set_state(&self->vf, VFIO_DEVICE_STATE_PRE_COPY);
+		ASSERT_LT(0, fd);
+
+		/* It is stopped by then, and mlx5-vfio-pci leaves it so. */
+		ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_PRE_COPY_P2P));
+		refused(QUERY_VHCA_MIGRATION_STATE, VFIO_DEVICE_STATE_PRE_COPY_P2P,
+			VFIO_DEVICE_STATE_STOP_COPY);
+		len = read_image(fd, self->image);
+		ASSERT_LT(0, len);
+	}
+	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING));
+	ASSERT_EQ(0, engine_fill(self->vf.engine, IOVA, SZ_4K));
+	ASSERT_EQ(0, close(fd));
+	if (!self->ours)
+		return;
+	fd = resume(&self->vf);
+	ASSERT_EQ(len, write(fd, self->image, len));
+	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING));
+	ASSERT_EQ(0, close(fd));
+}
+
+/* It goes on by itself, and back, when the firmware did not let it go on at once. */
+TEST_F(migration_faults, a_function_that_stays_stopped)
+{
+	static const __u32 ways[] = { VFIO_DEVICE_STATE_PRE_COPY, VFIO_DEVICE_STATE_RUNNING_P2P };
+	struct vfio_precopy_info info;
+	unsigned int i;
+	int fd;
+
+	if (!self->ours)
+		SKIP(return, "mlx5-vfio-pci does not know that it is stopped");
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		fd = set_state(&self->vf, VFIO_DEVICE_STATE_PRE_COPY);
+		ASSERT_LT(0, fd);
+		ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_PRE_COPY_P2P));
+		ASSERT_TRUE(control_do(self->control, "refuse %x %x 1",
+				       QUERY_VHCA_MIGRATION_STATE, STATUS_BAD_PARAM));
+		ASSERT_TRUE(control_do(self->control, "refuse %x %x 1", RESUME_VHCA,
+				       STATUS_BAD_PARAM));
+		ASSERT_GT(0, set_state(&self->vf, VFIO_DEVICE_STATE_STOP_COPY));
+		ASSERT_EQ(VFIO_DEVICE_STATE_PRE_COPY_P2P, mig_state(&self->vf));
+		ASSERT_EQ(0, set_state(&self->vf, ways[i]));
+		if (ways[i] == VFIO_DEVICE_STATE_PRE_COPY) {
+			/* Of what is stopped nothing could be saved now. */
+			ASSERT_EQ(-1, read_image(fd, self->image));
+			ASSERT_EQ(ENOMSG, errno);
+			engine_prepare(self->vf.engine, IOVA, (7 + i) * SZ_4K);
+			ASSERT_EQ(0, get_info(fd, &info));
+			ASSERT_LT(0, info.dirty_bytes);
+			ASSERT_LT(0, read(fd, self->image, 1));
+		}
+		ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING));
+		ASSERT_EQ(0, engine_fill(self->vf.engine, IOVA, SZ_4K));
+		ASSERT_EQ(0, close(fd));
+	}
+}
+
+/* Whoever waits for a save that does not end can be killed, and nothing has changed. */
+TEST_F(migration_faults, a_save_that_does_not_end)
+{
+	struct vfio_precopy_info info;
+	int fd, what, status;
+	char byte[64];
+	__u64 began;
+	pid_t pid;
+
+	for (what = 0; what < 3; what++) {
+		ASSERT_TRUE(control_do(self->control, "swallow %x 1", SAVE_VHCA_STATE));
+		fd = set_state(&self->vf, VFIO_DEVICE_STATE_PRE_COPY);
+		ASSERT_LT(0, fd);
+		pid = fork();
+		ASSERT_NE(-1, pid);
+		if (!pid) {
+			if (what == 0)
+				set_state(&self->vf, VFIO_DEVICE_STATE_STOP);
+			else if (what == 1)
+				get_info(fd, &info);
+			else
+				while (read(fd, byte, sizeof(byte)) > 0)
+					continue;
+			_exit(0);
+		}
+		usleep(300000);
+		ASSERT_EQ(0, waitpid(pid, NULL, WNOHANG));
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		began = now();
+		while (!waitpid(pid, &status, WNOHANG)) {
+			ASSERT_GT(BOUND, now() - began);
+			usleep(1000);
+		}
+		ASSERT_TRUE(WIFSIGNALED(status));
+		ASSERT_EQ(VFIO_DEVICE_STATE_PRE_COPY, mig_state(&self->vf));
+		ASSERT_TRUE(control_do(self->control, "forget"));
+		ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING));
+		ASSERT_EQ(0, close(fd));
+	}
+}
+
+/* Nothing waits for it but who reads. */
+TEST_F(migration_faults, a_state_that_is_not_saved)
+{
+	struct pollfd polled = { .events = POLLIN | POLLRDHUP };
+	int fd;
+
+	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_STOP));
+	ASSERT_TRUE(control_do(self->control, "refuse %x %x 1", SAVE_VHCA_STATE,
+			       STATUS_BAD_PARAM));
+	fd = set_state(&self->vf, VFIO_DEVICE_STATE_STOP_COPY);
+	ASSERT_LT(0, fd);
+	ASSERT_EQ(-1, read_image(fd, self->image));
+	if (self->ours) {
+		/* What the firmware says. */
+		ASSERT_EQ(EINVAL, errno);
+	}
+	polled.fd = fd;
+	ASSERT_EQ(1, poll(&polled, 1, 0));
+	ASSERT_EQ(POLLIN | POLLRDHUP, polled.revents);
+	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING));
+	ASSERT_EQ(-1, read_image(fd, self->image));
+	ASSERT_EQ(ENODEV, errno);
+	ASSERT_EQ(0, close(fd));
 	ASSERT_EQ(0, engine_fill(self->vf.engine, IOVA, SZ_4K));
 }
 
@@ -103,7 +259,8 @@ TEST_F(migration_faults, a_state_that_is_not_loaded)
 	len = save(&self->vf);
 	for (i = 0; i < ARRAY_SIZE(opcodes); i++) {
 		fd = resume(&self->vf);
-		ASSERT_TRUE(control_do(self->control, "refuse %x %x 1", opcodes[i],
+		/* Ours tries it beforehand, and again. */
+		ASSERT_TRUE(control_do(self->control, "refuse %x %x 2", opcodes[i],
 				       STATUS_BAD_PARAM));
 		ASSERT_EQ(-1, write(fd, self->image, len));
 		ASSERT_EQ(-1, write(fd, self->image, len));
@@ -111,6 +268,7 @@ TEST_F(migration_faults, a_state_that_is_not_loaded)
 		if (self->ours)
 			ASSERT_EQ(-EINVAL, set_state(&self->vf, VFIO_DEVICE_STATE_STOP));
 		ASSERT_EQ(0, close(fd));
+		ASSERT_TRUE(control_do(self->control, "forget"));
 		ASSERT_EQ(0, ioctl(self->vf.device, VFIO_DEVICE_RESET));
 	}
 	fd = resume(&self->vf);
@@ -135,26 +293,32 @@ static void *reset(void *arg)
 	return NULL;
 }
 
-/* It has locks that must not wait: who changes the state sees to it at the end. */
+/* It has locks that must not wait. Whoever reads is told. */
 TEST_F(migration_faults, a_reset_while_the_state_is_saved)
 {
 	struct call call = { .device = self->vf.device };
 	pthread_t thread;
 	__u64 saved;
+	int fd;
 
-	if (!self->ours)
-		SKIP(return, "mlx5-vfio-pci does not wait for the firmware here");
 	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_STOP));
 	ASSERT_TRUE(control_do(self->control, "slow %x %x 1", SAVE_VHCA_STATE, SLOW));
+	fd = set_state(&self->vf, VFIO_DEVICE_STATE_STOP_COPY);
+	ASSERT_LT(0, fd);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, reset, &call));
-	/* The firmware does it in the end, when the function is not stopped any more. */
-	ASSERT_GT(0, set_state(&self->vf, VFIO_DEVICE_STATE_STOP_COPY));
+	ASSERT_EQ(-1, read_image(fd, self->image));
+	ASSERT_EQ(ENODEV, errno);
+	ASSERT_EQ(VFIO_DEVICE_STATE_RUNNING, mig_state(&self->vf));
+	/* The firmware does it in the end. Until then it does nothing else. */
+	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING_P2P));
 	saved = now();
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	ASSERT_EQ(0, call.err);
 	/* The reset did not wait for it. */
-	ASSERT_LE(call.ended, saved);
-	ASSERT_EQ(VFIO_DEVICE_STATE_RUNNING, mig_state(&self->vf));
+	if (self->ours)
+		ASSERT_LE(call.ended, saved);
+	ASSERT_EQ(0, set_state(&self->vf, VFIO_DEVICE_STATE_RUNNING));
+	ASSERT_EQ(0, close(fd));
 }
 
 static void *report(void *arg)

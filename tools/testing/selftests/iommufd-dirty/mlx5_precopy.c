@@ -279,21 +279,31 @@ TEST_F(precopy, of_a_function_that_is_suspended)
 /* And so is one of which the firmware does not say any more what has changed. */
 TEST_F(precopy, that_the_firmware_breaks_off)
 {
+	static const int statuses[] = { STATUS_BAD_RES_STATE, STATUS_BAD_PARAM };
 	struct vfio_precopy_info info;
+	unsigned int i;
 
-	self->in = resume(&self->to);
-	engine_prepare(self->from.engine, IOVA, 2 * SZ_4K);
-	start(VFIO_DEVICE_STATE_PRE_COPY);
-	ASSERT_EQ(-ENOMSG, carry(self));
-	engine_prepare(self->from.engine, IOVA, 3 * SZ_4K);
-	ASSERT_TRUE(control_do(self->control, "refuse %x %x 1", SAVE_VHCA_STATE,
-			       STATUS_BAD_RES_STATE));
-	ASSERT_EQ(0, get_info(self->out, &info));
-	ASSERT_EQ(-ENOMSG, carry(self));
-	ASSERT_EQ(0, get_info(self->out, &info));
-	ASSERT_EQ(0, info.dirty_bytes);
-	finish();
-	assert_arrived(3 * SZ_4K);
+	/* mlx5-vfio-pci gives up for any other reason. */
+	for (i = 0; i < (self->ours ? ARRAY_SIZE(statuses) : 1); i++) {
+		self->in = resume(&self->to);
+		engine_prepare(self->from.engine, IOVA, 2 * SZ_4K);
+		start(VFIO_DEVICE_STATE_PRE_COPY);
+		ASSERT_EQ(-ENOMSG, carry(self));
+		engine_prepare(self->from.engine, IOVA, 3 * SZ_4K);
+		ASSERT_TRUE(control_do(self->control, "refuse %x %x 1", SAVE_VHCA_STATE,
+				       statuses[i]));
+		ASSERT_EQ(0, get_info(self->out, &info));
+		ASSERT_EQ(-ENOMSG, carry(self));
+		ASSERT_EQ(0, get_info(self->out, &info));
+		ASSERT_EQ(0, info.dirty_bytes);
+		finish();
+		assert_arrived(3 * SZ_4K);
+		ASSERT_EQ(0, set_state(&self->from, VFIO_DEVICE_STATE_RUNNING));
+		ASSERT_EQ(0, close(self->in));
+		ASSERT_EQ(0, close(self->out));
+		self->in = -1;
+		self->out = -1;
+	}
 }
 
 /* Whoever reads hears of it, and the function goes on where it is. */

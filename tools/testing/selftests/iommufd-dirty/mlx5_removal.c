@@ -232,6 +232,43 @@ TEST_F_TIMEOUT(removal, pf_is_reset, 300)
 	renew(_metadata, faulty);
 }
 
+/* The firmware is at something that it will never finish. */
+TEST_F_TIMEOUT(removal, pf_is_reset_during_save, 300)
+{
+	struct faulty *faulty = &self->faulty;
+	char bytes[64];
+	int fd;
+
+	start_and_mark(_metadata, faulty);
+	ASSERT_TRUE(control_do(faulty->control, "swallow 118 1"));
+	fd = set_state(&faulty->vf, VFIO_DEVICE_STATE_PRE_COPY);
+	ASSERT_LT(0, fd);
+	ASSERT_TRUE(control_do(faulty->control, "reset-pf"));
+	while (read(fd, bytes, sizeof(bytes)) > 0)
+		continue;
+	/* That the save went wrong, or that there is no more to be had. */
+	EXPECT_TRUE(errno == ENODEV || errno == ENOLINK)
+	{
+		TH_LOG("%s", strerror(errno));
+	}
+	expect_no_loss(_metadata, faulty);
+	expect_recovery(_metadata, faulty);
+	if (is_our_driver()) {
+		EXPECT_EQ(VFIO_DEVICE_STATE_RUNNING, mig_state(&faulty->vf));
+		EXPECT_EQ(-1, read(fd, bytes, sizeof(bytes)));
+		EXPECT_EQ(ENODEV, errno);
+	}
+	EXPECT_EQ(0, close(fd));
+	renew(_metadata, faulty);
+	fd = set_state(&faulty->vf, VFIO_DEVICE_STATE_PRE_COPY);
+	ASSERT_LT(0, fd);
+	ASSERT_EQ(0, set_state(&faulty->vf, VFIO_DEVICE_STATE_STOP_COPY));
+	while (read(fd, bytes, sizeof(bytes)) > 0)
+		continue;
+	ASSERT_EQ(0, set_state(&faulty->vf, VFIO_DEVICE_STATE_RUNNING));
+	ASSERT_EQ(0, close(fd));
+}
+
 TEST_F_TIMEOUT(removal, pf_is_reset_during_read, 300)
 {
 	struct faulty *faulty = &self->faulty;
@@ -310,6 +347,44 @@ TEST_F_TIMEOUT(removal, pf_is_unplugged_during_read, 300)
 	vf_close(&faulty->vf);
 	/* As a slot would tell it. */
 	ASSERT_EQ(0, set(PF "/remove", "1"));
+	ASSERT_TRUE(control_do(faulty->control, "plug 0"));
+	ASSERT_EQ(0, set("/sys/bus/pci/rescan", "1"));
+	faulty->left = 0;
+	ASSERT_EQ(0, make_functions());
+	vf_open(_metadata, &faulty->vf, 0);
+	ASSERT_EQ(0, tracking_open(&faulty->tracking, variant->way, &faulty->vf, POLICY_FAIL));
+	ASSERT_EQ(NULL, is_well(_metadata, faulty));
+}
+
+static int op_run(struct faulty *faulty)
+{
+	return set_state(&faulty->vf, VFIO_DEVICE_STATE_RUNNING);
+}
+
+TEST_F_TIMEOUT(removal, pf_is_unplugged_during_save, 300)
+{
+	struct faulty *faulty = &self->faulty;
+	char bytes[64];
+	int fd;
+
+	if (!is_our_driver())
+		SKIP(return, "what the C driver does then is not looked at");
+	start_and_mark(_metadata, faulty);
+	ASSERT_TRUE(control_do(faulty->control, "swallow 118 1"));
+	fd = set_state(&faulty->vf, VFIO_DEVICE_STATE_PRE_COPY);
+	ASSERT_LT(0, fd);
+	ASSERT_TRUE(control_do(faulty->control, "unplug 0"));
+	while (read(fd, bytes, sizeof(bytes)) > 0)
+		continue;
+	EXPECT_NE(0, errno);
+	/* It may end the tracking, of which nobody knows any more. It does not wait for ever. */
+	run_bounded(_metadata, faulty, op_run);
+	EXPECT_EQ(0, close(fd));
+	run_bounded(_metadata, faulty, op_stop);
+	tracking_close(&faulty->tracking);
+	vf_close(&faulty->vf);
+	ASSERT_EQ(0, set(PF "/remove", "1"));
+	ASSERT_TRUE(control_do(faulty->control, "forget"));
 	ASSERT_TRUE(control_do(faulty->control, "plug 0"));
 	ASSERT_EQ(0, set("/sys/bus/pci/rescan", "1"));
 	faulty->left = 0;

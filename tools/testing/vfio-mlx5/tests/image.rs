@@ -5,11 +5,13 @@
 use crate::common::cases;
 use proptest::prelude::*;
 use vfio_mlx5_logic::image::{
-    preamble,
+    firmware,
+    room,
     Decoder,
     Loader,
     Refused,
-    PREAMBLE, //
+    HEADER,
+    ROOM_RECORD, //
 };
 
 const FIRMWARE: u32 = 0;
@@ -29,6 +31,8 @@ fn record(length: u64, flags: u32, tag: u32, data: &[u8]) -> Vec<u8> {
 struct Images {
     loaded: Vec<Vec<u8>>,
     coming: Vec<u8>,
+    /// What it was told to expect.
+    rooms: Vec<u64>,
     refuse: Option<usize>,
 }
 
@@ -50,6 +54,18 @@ impl Loader for Images {
         self.loaded.push(core::mem::take(&mut self.coming));
         Ok(())
     }
+
+    fn expect(&mut self, bytes: u64) {
+        assert!(self.coming.is_empty());
+        self.rooms.push(bytes);
+    }
+}
+
+/// What a stream with one image begins with.
+fn preamble(bytes: u64, length: u64) -> Vec<u8> {
+    let mut begin = room(bytes).to_vec();
+    begin.extend(firmware(length));
+    begin
 }
 
 /// All at once.
@@ -65,17 +81,37 @@ fn the_beginning_of_a_saved_image() {
     let mut expected = record(8, 1, ROOM, &0x5000_u64.to_le_bytes());
     expected.extend(record(0x4321, 0, FIRMWARE, &[]));
     assert_eq!(expected, preamble(0x5000, 0x4321));
-    assert_eq!(40, PREAMBLE);
+    assert_eq!((16, 24), (HEADER, ROOM_RECORD));
 }
 
 #[test]
 fn what_was_saved_is_loaded() {
-    let mut stream = preamble(4096, 3).to_vec();
+    let mut stream = preamble(4096, 3);
     stream.extend([7, 8, 9]);
     let (result, images, decoder) = push(&stream);
     assert_eq!(Ok(()), result);
     assert_eq!(vec![vec![7, 8, 9]], images.loaded);
     assert!(decoder.is_complete());
+}
+
+/// Whatever the length of the record is.
+#[test]
+fn how_much_room_there_was_is_told() {
+    for (data, told) in [
+        (&0x1234_5678_9abc_u64.to_le_bytes()[..], 0x1234_5678_9abc),
+        (&u64::MAX.to_le_bytes(), u64::MAX),
+        (&[0x12, 0x34], 0x3412),
+        (&[], 0),
+        (&[1, 0, 0, 0, 0, 0, 0, 0, 99, 98], 1),
+    ] {
+        let mut stream = record(data.len() as u64, 1, ROOM, data);
+        stream.extend(record(1, 0, FIRMWARE, &[1]));
+        let (result, images, decoder) = push(&stream);
+        assert_eq!(Ok(()), result);
+        assert_eq!(vec![told], images.rooms);
+        assert_eq!(vec![vec![1]], images.loaded);
+        assert!(decoder.is_complete());
+    }
 }
 
 #[test]
@@ -140,7 +176,7 @@ fn an_error_is_final() {
 
 #[test]
 fn it_is_complete_at_the_end_of_a_record_only() {
-    let mut stream = preamble(4096, 3).to_vec();
+    let mut stream = preamble(4096, 3);
     stream.extend([7, 8, 9]);
     stream.extend(record(0, 1, 9, &[]));
     for len in 0..=stream.len() {
@@ -206,6 +242,7 @@ proptest! {
             prop_assert_eq!(verdict, result);
             prop_assert_eq!(whole.loaded, parts.loaded);
             prop_assert_eq!(whole.coming, parts.coming);
+            prop_assert_eq!(whole.rooms, parts.rooms);
             prop_assert_eq!(decoder.is_complete(), by_parts.is_complete());
         }
     }

@@ -10,4 +10,5 @@ mod ifc;
 mod image;
 mod limits;
 mod migration;
+mod outgoing;
 mod report;

@@ -20,6 +20,7 @@ bind 0 vfio_mlx5
 bind 1 vfio_mlx5
 DRIVER=vfio_mlx5 run mlx5_migration
 DRIVER=vfio_mlx5 run mlx5_image
+DRIVER=vfio_mlx5 run mlx5_precopy
 DRIVER=vfio_mlx5 run mlx5_migration_faults
 
 # Reset while its stream is read mlx5-vfio-pci takes its locks in two orders: lockdep
@@ -29,8 +30,10 @@ if [ "$KERNEL" != debug ]; then
 	bind 1 mlx5_vfio_pci
 	echo "# from mlx5-vfio-pci to vfio-mlx5"
 	DRIVER=mlx5_vfio_pci DRIVER_TO=vfio_mlx5 run mlx5_image
+	DRIVER=mlx5_vfio_pci DRIVER_TO=vfio_mlx5 run mlx5_precopy
 	echo "# from vfio-mlx5 to mlx5-vfio-pci"
 	DRIVER=vfio_mlx5 DRIVER_TO=mlx5_vfio_pci run mlx5_image
+	DRIVER=vfio_mlx5 DRIVER_TO=mlx5_vfio_pci run mlx5_precopy
 	bind 0 mlx5_vfio_pci
 	echo "# mlx5-vfio-pci by itself"
 	DRIVER=mlx5_vfio_pci run mlx5_migration

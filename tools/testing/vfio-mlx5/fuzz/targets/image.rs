@@ -16,6 +16,7 @@ use vfio_mlx5_logic::image::{
 struct States {
     loaded: Vec<Vec<u8>>,
     coming: Vec<u8>,
+    rooms: Vec<u64>,
 }
 
 impl Loader for States {
@@ -36,6 +37,10 @@ impl Loader for States {
         }
         self.loaded.push(state);
         Ok(())
+    }
+
+    fn expect(&mut self, bytes: u64) {
+        self.rooms.push(bytes);
     }
 }
 
