@@ -77,6 +77,17 @@ mlx5_bind() {
 	done
 }
 
+# mlx5_rebind VF DRIVER: it may have another one.
+mlx5_rebind() {
+	local path=$PF/virtfn$1
+	if [ -e "$path/driver" ]; then
+		basename "$(readlink "$path")" > "$path/driver/unbind"
+	fi
+	echo "$2" > "$path/driver_override"
+	basename "$(readlink "$path")" > /sys/bus/pci/drivers_probe
+	check "$2 drives VF $1" [ "$(driver_of "$path")" = "$2" ]
+}
+
 # Nothing that mlx5_core says is a warning, or worse.
 mlx5_no_complaint() {
 	dmesg -r | grep mlx5_core | grep '^<[0-4]>' | sed 's/^/# /' > /tmp/complaints

@@ -3,21 +3,10 @@
 # Migration of VFs of tools/testing/mlx5-model with vfio-mlx5, and from and to
 # mlx5-vfio-pci.
 
-# bind VF DRIVER
-bind() {
-	local path=$PF/virtfn$1
-	if [ -e "$path/driver" ]; then
-		basename "$(readlink "$path")" > "$path/driver/unbind"
-	fi
-	echo "$2" > "$path/driver_override"
-	basename "$(readlink "$path")" > /sys/bus/pci/drivers_probe
-	check "$2 drives VF $1" [ "$(driver_of "$path")" = "$2" ]
-}
-
 mlx5_up 3
 check "vfio-mlx5 loads" modprobe vfio-mlx5
-bind 0 vfio_mlx5
-bind 1 vfio_mlx5
+mlx5_rebind 0 vfio_mlx5
+mlx5_rebind 1 vfio_mlx5
 DRIVER=vfio_mlx5 run mlx5_migration
 DRIVER=vfio_mlx5 run mlx5_image
 DRIVER=vfio_mlx5 run mlx5_precopy
@@ -27,14 +16,14 @@ DRIVER=vfio_mlx5 run mlx5_migration_faults
 # tells of it, and the debug kernel stops.
 if [ "$KERNEL" != debug ]; then
 	check "mlx5-vfio-pci loads" modprobe mlx5-vfio-pci
-	bind 1 mlx5_vfio_pci
+	mlx5_rebind 1 mlx5_vfio_pci
 	echo "# from mlx5-vfio-pci to vfio-mlx5"
 	DRIVER=mlx5_vfio_pci DRIVER_TO=vfio_mlx5 run mlx5_image
 	DRIVER=mlx5_vfio_pci DRIVER_TO=vfio_mlx5 run mlx5_precopy
 	echo "# from vfio-mlx5 to mlx5-vfio-pci"
 	DRIVER=vfio_mlx5 DRIVER_TO=mlx5_vfio_pci run mlx5_image
 	DRIVER=vfio_mlx5 DRIVER_TO=mlx5_vfio_pci run mlx5_precopy
-	bind 0 mlx5_vfio_pci
+	mlx5_rebind 0 mlx5_vfio_pci
 	echo "# mlx5-vfio-pci by itself"
 	DRIVER=mlx5_vfio_pci run mlx5_migration
 	DRIVER=mlx5_vfio_pci run mlx5_image
