@@ -111,6 +111,16 @@ fn count(device: &Device) -> String {
     )
 }
 
+fn migration(device: &Device) -> String {
+    let counts = &device.counts;
+    let saving = device.functions.iter().filter_map(|f| f.saving.as_ref());
+    let tracked = saving.filter(|saving| saving.tracked).count();
+    format!(
+        " saves={:x} keys={:x} tracked={tracked:x}",
+        counts.saves, counts.keys
+    )
+}
+
 /// Does one thing to the trackers of a VF.
 fn trackers_of(
     device: &mut Device,
@@ -206,6 +216,7 @@ fn command(device: &mut Device, name: &str, numbers: &[u64]) -> Answer {
         ("written", [function]) => written(device, *function),
         ("count", []) => Ok(count(device)),
         ("trackers", []) => Ok(trackers(device)),
+        ("migration", []) => Ok(migration(device)),
         _ => change(device, name, numbers).map(|()| String::new()),
     }
 }

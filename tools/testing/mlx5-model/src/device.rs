@@ -406,6 +406,10 @@ pub struct Counts {
     pub reports: u64,
     /// Messages that were received.
     pub messages: u64,
+    /// Parts of states that were saved.
+    pub saves: u64,
+    /// Memory keys that were created.
+    pub keys: u64,
 }
 
 /// All functions.

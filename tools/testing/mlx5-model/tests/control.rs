@@ -311,7 +311,7 @@ proptest! {
         name in prop::sample::select(&[
             "refuse", "pass", "swallow", "slow", "report-delay", "mute", "cut", "fail-tracker", "overrun",
             "qp-error", "health", "reset-pf", "unplug", "plug", "written", "count", "trackers",
-            "forget", "one-per-vhca", "object-event",
+            "forget", "one-per-vhca", "object-event", "migration", "grow", "reinit",
         ][..]),
         numbers in prop::collection::vec(prop_oneof![0..10u64, any::<u64>()], 0..5),
     ) {

@@ -401,6 +401,7 @@ fn how_far_it_is() {
         m.query(1, (1, 0)).get(state),
         MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_DIRTY
     );
+    assert_eq!(ask(&mut m, "migration"), "ok saves=1 keys=1 tracked=1");
     assert_eq!(ask(&mut m, "reinit 1"), "ok");
     assert_eq!(
         m.query(1, (1, 0)).get(state),
@@ -411,6 +412,8 @@ fn how_far_it_is() {
         m.query(1, (1, 0)).get(state),
         MLX5_QUERY_VHCA_MIG_STATE_OPER_MIGRATION_READY
     );
+    m.save(1, PAGES * 4096, (0, 0));
+    assert_eq!(ask(&mut m, "migration"), "ok saves=2 keys=1 tracked=0");
     for line in ["grow 0 1", "grow 3 1", "grow 1 10000000001", "reinit 0"] {
         assert!(ask(&mut m, line).starts_with("error:"), "{line}");
     }

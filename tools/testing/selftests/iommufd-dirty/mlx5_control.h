@@ -120,4 +120,14 @@ static inline char *control(int fd, const char *format, ...)
 		__done;                                    \
 	})
 
+/* The number "NAME=..." of an answer, or -1. */
+static inline long long control_number(int fd, const char *command, const char *name)
+{
+	char *answer = control(fd, "%s", command), *found = answer ? strstr(answer, name) : NULL;
+	long long number = found ? strtoll(found + strlen(name) + 1, NULL, 16) : -1;
+
+	free(answer);
+	return number;
+}
+
 #endif

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <time.h>
 
+#include "cgroup.h"
 #include "mlx5_control.h"
 #include "mlx5_migration.h"
 
@@ -18,7 +19,9 @@
 /* Milliseconds that a slow save takes; and long enough for anything. */
 #define SLOW 2000
 #define LONG 60000
-/* Bytes that a state grows by: less than a chunk. */
+/* Bytes that the drivers have for a chunk. */
+#define CHUNK 0x800000
+/* Bytes that a state grows by: less than a firmware has in a chunk. */
 #define GROWTH 0x8000
 
 FIXTURE(precopy)
@@ -85,22 +88,25 @@ static int events(int fd, int timeout)
 }
 
 /*
- * Carries what there is to the other function, if that takes it. Returns how the
- * stream ended: 0, or the error of the last read or write.
+ * Carries what there is to the other function, if @in is one. Adds what was read to
+ * @done. Returns how the stream ended: 0, or the error of the last read or write.
  */
-static int carry(FIXTURE_DATA(precopy) *self)
+static int carry_stream(int out, int in, char *buffer, size_t *done)
 {
 	ssize_t got;
 
 	for (;;) {
-		got = read(self->out, self->buffer, MAX_IMAGE);
+		got = read(out, buffer, MAX_IMAGE);
 		if (got <= 0)
 			return got ? -errno : 0;
-		self->done += got;
-		if (self->in != -1 && write_image(self->in, self->buffer, got))
+		*done += got;
+		if (in != -1 && write_image(in, buffer, got))
 			return -errno;
 	}
 }
+
+#define carry(self) \
+	carry_stream((self)->out, (self)->in, (self)->buffer, &(self)->done)
 
 #define start(state)								\
 	({									\
@@ -249,8 +255,10 @@ TEST_F(precopy, given_up)
 	for (i = 0; i < ARRAY_SIZE(ways); i++) {
 		start(VFIO_DEVICE_STATE_PRE_COPY);
 		ASSERT_EQ(0, get_info(self->out, &info));
+		ASSERT_EQ(1, control_number(self->control, "migration", "tracked"));
 		ASSERT_EQ(0, set_state(&self->from, ways[i][0]));
 		ASSERT_EQ(0, set_state(&self->from, ways[i][1]));
+		ASSERT_EQ(0, control_number(self->control, "migration", "tracked"));
 		ASSERT_EQ(-ENODEV, carry(self));
 		ASSERT_EQ(POLLIN | POLLRDHUP, events(self->out, 0));
 		ASSERT_EQ(-EINVAL, get_info(self->out, &info));
@@ -429,6 +437,67 @@ TEST_F(precopy, ends_with_its_device)
 	start(VFIO_DEVICE_STATE_PRE_COPY);
 	finish();
 	assert_arrived(SZ_4K);
+}
+
+/* All that the rest of a state takes is there before the function is stopped. */
+TEST_F(precopy, sets_memory_aside)
+{
+	long long keys, written;
+
+	self->in = resume(&self->to);
+	start(VFIO_DEVICE_STATE_PRE_COPY);
+	keys = control_number(self->control, "migration", "keys");
+	ASSERT_LT(0, keys);
+	/* What the stream begins with tells how much it will be. */
+	ASSERT_EQ(24, read(self->out, self->buffer, 24));
+	ASSERT_EQ(0, write_image(self->in, self->buffer, 24));
+	if (self->to_ours)
+		ASSERT_EQ(keys + 1, control_number(self->control, "migration", "keys"));
+	ASSERT_EQ(-ENOMSG, carry(self));
+	/* That the other one has by now, and did not have before. */
+	written = control_number(self->control, "migration", "keys");
+	ASSERT_EQ(keys + 1, written);
+	finish();
+	ASSERT_EQ(written, control_number(self->control, "migration", "keys"));
+}
+
+/* While a chunk waits to be read the next one is saved, and not one more than that. */
+TEST_F(precopy, chunks_ahead)
+{
+	long long saves;
+	int tries;
+
+	if (!getenv("CHUNKS"))
+		SKIP(return, "the firmware saves in one");
+	saves = control_number(self->control, "migration", "saves");
+	ASSERT_EQ(0, set_state(&self->from, VFIO_DEVICE_STATE_STOP));
+	start(VFIO_DEVICE_STATE_STOP_COPY);
+	for (tries = 0; tries < LONG / 100; tries++) {
+		if (control_number(self->control, "migration", "saves") >= saves + 2)
+			break;
+		usleep(100000);
+	}
+	usleep(500000);
+	ASSERT_EQ(saves + 2, control_number(self->control, "migration", "saves"));
+	ASSERT_EQ(0, carry(self));
+	ASSERT_LT(saves + 2, control_number(self->control, "migration", "saves"));
+}
+
+/* What a chunk is saved into belongs to whoever migrates, until that is over. */
+TEST_F(precopy, memory_is_charged)
+{
+	long long before, after;
+
+	if (!getenv("CHUNKS"))
+		SKIP(return, "the state is small");
+	if (enter_cgroup())
+		SKIP(return, "no memory cgroup: %s", strerror(errno));
+	before = cgroup_value("memory.current");
+	start(VFIO_DEVICE_STATE_PRE_COPY);
+	after = cgroup_value("memory.current");
+	EXPECT_LE(2 * CHUNK, after - before);
+	ASSERT_EQ(0, set_state(&self->from, VFIO_DEVICE_STATE_RUNNING));
+	EXPECT_GT(CHUNK / 2, cgroup_value("memory.current") - before);
 }
 
 /* What does not fit is refused, not shortened. */

@@ -11,6 +11,7 @@ run_with() {
 	DRIVER=$1 DRIVER_TO=${2:-$1} run mlx5_precopy
 }
 
+export CHUNKS=1
 mlx5_up 3
 check "vfio-mlx5 loads" modprobe vfio-mlx5
 run_with vfio_mlx5

@@ -268,6 +268,7 @@ fn save(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
     let memory = &caller.me().memory;
     let written = buffer.write(memory, input.get(va), &piece);
     written.map_err(|_| refusal!(BadParam, "the buffer cannot be written to"))?;
+    caller.device.counts.saves += 1;
     let next = if track { 0 } else { left };
     Ok(Out::new(save_vhca_state_out::SIZE)
         .set(save_vhca_state_out::actual_image_size, piece.len() as u64)

@@ -68,6 +68,7 @@ fn create_mkey(caller: &mut Caller<'_>, input: In<'_>) -> Reply {
     }
     let index = objects.mkeys.insert(mkey);
     let index = index.ok_or(refusal!(NoRes, "no more keys"))?;
+    caller.device.counts.keys += 1;
     Ok(Out::new(create_mkey_out::SIZE).set(create_mkey_out::mkey_index, index.into()))
 }
 
