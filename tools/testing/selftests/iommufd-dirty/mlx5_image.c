@@ -307,6 +307,8 @@ TEST_F(image, bad_memory_loses_nothing)
 	len = read_image(fd, self->image);
 	ASSERT_LT(0, len);
 	ASSERT_EQ(0, close(fd));
+	/* From the beginning. */
+	ASSERT_EQ(TAG_ROOM, le32toh(((struct preamble *)self->image)->room.tag));
 
 	fd = resume(&self->to);
 	ASSERT_EQ(-EFAULT, put(fd, bad, 100));

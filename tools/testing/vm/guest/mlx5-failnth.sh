@@ -11,5 +11,6 @@ check "$DRIVER loads" modprobe $DRIVER
 mlx5_bind $DRIVER 2
 # The other way has the same code below it.
 run mlx5_fail_nth -v context
+run mlx5_migration_fail_nth
 check "$DRIVER unloads" rmmod $DRIVER
 mlx5_down
