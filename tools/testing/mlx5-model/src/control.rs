@@ -93,11 +93,8 @@ fn trackers(device: &Device) -> String {
         .flat_map(|f| f.objects.trackers.iter());
     all.fold(String::new(), |mut line, (_, t)| {
         let (state, ranges) = (t.state as u8, t.ranges());
-        let _ = write!(
-            line,
-            " {:x}:{:x}:{state:x}:{ranges:x}",
-            t.vhca_id, t.log_page
-        );
+        let vf = device.number(t.vhca_id).unwrap_or(usize::MAX);
+        let _ = write!(line, " {vf:x}:{:x}:{state:x}:{ranges:x}", t.log_page);
         line
     })
 }
@@ -131,7 +128,7 @@ fn trackers_of(
     let pf = device.functions.get(PF).ok_or("no PF")?;
     let trackers = pf.objects.trackers.iter();
     let qpns: Vec<u32> = trackers
-        .filter(|(_, tracker)| usize::from(tracker.vhca_id) == vf)
+        .filter(|(_, tracker)| device.number(tracker.vhca_id) == Some(vf))
         .map(|(_, tracker)| tracker.qpn)
         .collect();
     if qpns.is_empty() {
@@ -166,9 +163,10 @@ fn change(device: &mut Device, name: &str, numbers: &[u64]) -> Result<(), &'stat
         ("object-event", [kind, function]) => {
             let kind = u16::try_from(*kind).map_err(|_| "not a type")?;
             let vf = vf(device, *function)?;
+            let vhca_id = device.functions.get(vf).map(|vf| vf.vhca_id);
             let pf = device.functions.get_mut(PF).ok_or("no PF")?;
             let mut trackers = pf.objects.trackers.iter();
-            let id = trackers.find(|(_, tracker)| usize::from(tracker.vhca_id) == vf);
+            let id = trackers.find(|(_, tracker)| Some(tracker.vhca_id) == vhca_id);
             let (id, _) = id.ok_or("the VF has no tracker")?;
             drop(trackers);
             pf.object_changed(kind, id);

@@ -51,6 +51,11 @@ pub const PF: usize = 0;
 /// `MLX5_EVENT_TYPE_OBJECT_CHANGE` of include/linux/mlx5/device.h
 pub const EVENT_OBJECT_CHANGE: u8 = 0x27;
 
+/// By what the firmware knows the function with this number: not by that.
+pub fn vhca_id(number: u16) -> u16 {
+    0x40 + 3 * number
+}
+
 const PF_VECTORS: u16 = 16;
 const VF_VECTORS: u16 = 4;
 
@@ -224,7 +229,7 @@ impl Function {
     fn new(number: u16, vfs: u16, limits: &Limits) -> Self {
         let is_pf = number == 0;
         let vectors = if is_pf { PF_VECTORS } else { VF_VECTORS };
-        let vhca_id = number;
+        let vhca_id = vhca_id(number);
         Self {
             name: if is_pf {
                 "pf".into()
@@ -468,6 +473,11 @@ impl Device {
             .get_mut(function)
             .ok_or(io::ErrorKind::NotFound)?;
         f.memory.unmap(iova, len)
+    }
+
+    /// The number of the function that the firmware knows by this.
+    pub fn number(&self, vhca_id: u16) -> Option<usize> {
+        self.functions.iter().position(|f| f.vhca_id == vhca_id)
     }
 
     /// A DMA write of a function, seen by who tracks it.

@@ -8,6 +8,7 @@ use driver::input;
 use driver::Driver;
 use driver::FREE;
 use mlx5_model::control;
+use mlx5_model::device;
 use mlx5_model::ifc::*;
 use mlx5_model::image;
 use mlx5_model::limits::Limits;
@@ -22,6 +23,11 @@ const ENGINE: u64 = 0xf_f000;
 const BAD_PARAM: u8 = 0x3;
 const LIMIT: u8 = 0x8;
 const BAD_RES_STATE: u8 = 0x9;
+
+/// By what the firmware knows a VF.
+fn id(vf: u64) -> u64 {
+    device::vhca_id(vf as u16).into()
+}
 
 struct Migration {
     driver: Driver,
@@ -75,7 +81,7 @@ impl Migration {
     fn suspend(&mut self, vf: u64) {
         for op_mod in [0, 1] {
             let fields = [
-                (suspend_vhca_in::vhca_id, vf),
+                (suspend_vhca_in::vhca_id, id(vf)),
                 (suspend_vhca_in::op_mod, op_mod),
             ];
             self.driver
@@ -86,7 +92,7 @@ impl Migration {
     fn try_resume(&mut self, vf: u64) -> u8 {
         let statuses = [0, 1].map(|op_mod| {
             let fields = [
-                (resume_vhca_in::vhca_id, vf),
+                (resume_vhca_in::vhca_id, id(vf)),
                 (resume_vhca_in::op_mod, op_mod),
             ];
             let resume = input(16, &fields);
@@ -102,7 +108,7 @@ impl Migration {
 
     fn query(&mut self, vf: u64, flags: (u64, u64)) -> driver::Reply {
         use query_vhca_migration_state_in::*;
-        let fields = [(vhca_id, vf), (incremental, flags.0), (chunk, flags.1)];
+        let fields = [(vhca_id, id(vf)), (incremental, flags.0), (chunk, flags.1)];
         let size = query_vhca_migration_state_out::SIZE;
         let query = input(16, &fields);
         self.driver
@@ -125,7 +131,7 @@ impl Migration {
     fn save(&mut self, vf: u64, room: u64, flags: (u64, u64)) -> driver::Reply {
         use save_vhca_state_in::*;
         let fields = [
-            (vhca_id, vf),
+            (vhca_id, id(vf)),
             (mkey, self.mkey),
             (size, room),
             (incremental, flags.0),
@@ -138,7 +144,7 @@ impl Migration {
 
     fn load(&mut self, vf: u64, len: u64) -> u8 {
         use load_vhca_state_in::*;
-        let fields = [(vhca_id, vf), (mkey, self.mkey), (size, len)];
+        let fields = [(vhca_id, id(vf)), (mkey, self.mkey), (size, len)];
         let input = input(load_vhca_state_in::SIZE, &fields);
         self.driver
             .try_command(MLX5_CMD_OP_LOAD_VHCA_STATE, input, 8)
@@ -196,8 +202,8 @@ fn a_vf_goes_on_elsewhere() {
         // But its number is that of its place.
         let query = input(16, &[(query_hca_cap_in::op_mod, 1)]);
         let caps = driver.command(MLX5_CMD_OP_QUERY_HCA_CAP, query, query_hca_cap_out::SIZE);
-        let id = cmd_hca_cap::vhca_id.within(query_hca_cap_out::capability);
-        assert_eq!(caps.get(id), 2);
+        let field = cmd_hca_cap::vhca_id.within(query_hca_cap_out::capability);
+        assert_eq!(caps.get(field), id(2));
     });
 }
 
@@ -247,7 +253,7 @@ fn the_order_is_kept() {
     assert_eq!(m.load(1, 4096), BAD_PARAM, "not an image");
     m.driver.device.reset(1);
     m.suspend(1);
-    let suspend = input(16, &[(suspend_vhca_in::vhca_id, 1)]);
+    let suspend = input(16, &[(suspend_vhca_in::vhca_id, id(1))]);
     let reply = m.driver.try_command(MLX5_CMD_OP_SUSPEND_VHCA, suspend, 8);
     assert_eq!(reply.status(), BAD_RES_STATE, "suspended already");
     m.resume(1);
@@ -431,7 +437,7 @@ fn one_save_at_a_time() {
     use save_vhca_state_in::*;
     let fields = [
         (opcode, MLX5_CMD_OP_SAVE_VHCA_STATE),
-        (vhca_id, 1),
+        (vhca_id, id(1)),
         (mkey, m.mkey),
         (size, PAGES * 4096),
         (incremental, 1),

@@ -13,6 +13,7 @@ use driver::Interrupts;
 use driver::BASE;
 use driver::FREE;
 use mlx5_model::bits::Field;
+use mlx5_model::device::vhca_id;
 use mlx5_model::device::EVENT_OBJECT_CHANGE;
 use mlx5_model::ifc::*;
 use mlx5_model::limits::Limits;
@@ -188,7 +189,7 @@ impl Tracking {
             create_page_track_obj_in::SIZE,
             &[
                 (general_obj_in_cmd_hdr::obj_type, MLX5_OBJ_TYPE_PAGE_TRACK),
-                (page_track::vhca_id.within(o), 1),
+                (page_track::vhca_id.within(o), vhca_id(1).into()),
                 (page_track::track_type.within(o), 1),
                 (page_track::log_page_size.within(o), log_page),
                 (page_track::log_msg_size.within(o), LOG_MSG.into()),
