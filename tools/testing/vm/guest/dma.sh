@@ -23,5 +23,16 @@ check "and its tests' devices" modprobe iommufd-dirty-mock
 	run dma_igb
 	run scenarios
 } | tee /tmp/output
+
+# The same device, with the driver that can migrate it.
+check "iommufd-dirty-testdev loads" modprobe iommufd-dirty-testdev
+for device in /sys/bus/pci/drivers/vfio-pci/*:*; do
+	if [ "$(cat "$device/vendor"):$(cat "$device/device")" = 0x1b36:0x0005 ]; then
+		echo iommufd-dirty-testdev > "$device/driver_override"
+		basename "$device" > "$device/driver/unbind"
+		basename "$device" > /sys/bus/pci/drivers_probe
+	fi
+done
+run testdev_migration | tee -a /tmp/output
 check "the devices and the IOMMU are there: no test is skipped" \
 	sh -c '! grep -q "# SKIP" /tmp/output'
