@@ -120,6 +120,21 @@ kernel_entry() {
 	printf '%s' "$CACHE/kernel-$1-$key"
 }
 
+# The patches of QEMU, in their order.
+qemu_patches() {
+	find "$REPO/patches/qemu" -name '0*.patch' ! -name '0000-*' | LC_ALL=C sort
+}
+
+# The cache's entry of QEMU with these patches.
+qemu_entry() {
+	local key
+	key=$({
+		cat "$ROOT"/usr/src/qemu_*.dsc "$VM/qemu.sh" "$REPO/tools/testing/migrate/break.sh"
+		qemu_patches | xargs -r -d '\n' cat
+	} | hash_of)
+	printf '%s' "$CACHE/qemu-$key"
+}
+
 # The source of the user's built tree KDIR, and whether clang built it.
 kdir_source() { realpath -e "$KDIR/source" 2> /dev/null || realpath "$KDIR"; }
 kdir_llvm() { sed -n 's/^CONFIG_CC_IS_CLANG=y/1/p' "$KDIR/.config"; }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Makes the toolchain root: Debian 13 with the compilers, QEMU and the kernel's
-# source, so that a build needs nothing of the host's distribution.
+# Makes the toolchain root: Debian 13 with the compilers, QEMU, and the sources of the
+# kernel and of QEMU, so that a build needs nothing of the host's distribution.
 . "$(dirname "$0")/lib.sh"
 
 RELEASE=trixie
@@ -15,9 +15,13 @@ packages() {
 bootstrap() {
 	as_root unshare --mount --pid --fork --kill-child \
 		debootstrap --variant=minbase --keyring="$KEYRING" $RELEASE "$1" || return
-	awk -v "suite=$RELEASE" '$1 == "deb" { $3 = suite "-backports"; print; exit }' \
-		"$1/etc/apt/sources.list" |
-		as_root tee "$1/etc/apt/sources.list.d/backports.list" || return
+	awk -v "suite=$RELEASE" '
+		$1 == "deb" {
+			$1 = "deb-src"; print
+			$1 = "deb"; $3 = suite "-backports"; print
+			exit
+		}' "$1/etc/apt/sources.list" |
+		as_root tee "$1/etc/apt/sources.list.d/more.list" || return
 	as_root mkdir "$1/repo" "$1/kernel" "$1/cargo"
 }
 
@@ -30,6 +34,9 @@ install_packages() {
 			apt-get update
 			$apt $(packages '' | tr '\n' ' ')
 			$apt -t $RELEASE-backports $(packages backports | tr '\n' ' ')
+			cd /usr/src
+			apt-get source --download-only qemu/$RELEASE
+			chmod a+r qemu_*
 			apt-get clean
 			{
 				dpkg-query -W -f '\${Version}\n' linux-source-$LINUX_SERIES
