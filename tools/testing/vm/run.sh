@@ -46,6 +46,7 @@ qemu() {
 		command_line+=" panic_on_warn=1 iommu=pt"
 	fi
 	command_line+=$parameters
+	memory=${least_memory:-$memory}
 	if $count && [ "$accel" != kvm ]; then
 		accel=tcg,thread=single
 		processors=(-smp 1 -icount "shift=0,sleep=off")
@@ -63,23 +64,26 @@ qemu() {
 	in_root "$entry" "${model[@]}" timeout --foreground -k 5 "$limit" qemu-system-x86_64 \
 		-M q35 -accel "$accel" \
 		-cpu max,la57=off "${processors[@]}" -m $memory -nodefaults -display none -no-reboot \
-		-kernel /kernel/bzImage -initrd "/repo/build/$kernel/initramfs" \
+		-kernel /kernel/bzImage -initrd "/repo/build/$kernel/$initramfs" \
 		-append "$command_line" "${machine[@]}" "$@" "${devices[@]}"
 }
 
 # What a stage needs of the machine is in guest/STAGE.qemu: QEMU's arguments, an
 # option and its value a line. -append adds parameters of the kernel; -mlx5-model
-# starts tools/testing/mlx5-model with these arguments, its sockets in /tmp.
-devices=() parameters='' mlx5_model='' logs_of_model=''
+# starts tools/testing/mlx5-model with these arguments, its sockets in /tmp; -vmm adds
+# what vmm.sh packed, for a machine of that much memory.
+devices=() parameters='' mlx5_model='' logs_of_model='' initramfs=initramfs least_memory=''
 read_machine() {
 	local option value file=$VM/guest/$1.qemu
 	devices=() parameters='' mlx5_model='' logs_of_model=$LOGS/$1-$kernel.model
+	initramfs=initramfs least_memory=''
 	[ -f "$file" ] || return 0
 	while read -r option value; do
 		case $option in
 		'' | '#'*) ;;
 		-append) parameters+=" $value" ;;
 		-mlx5-model) mlx5_model=$value ;;
+		-vmm) initramfs=initramfs-vmm least_memory=$value ;;
 		*) devices+=("$option" "$value") ;;
 		esac
 	done < "$file"

@@ -27,3 +27,8 @@ for name; do
 done
 lock "$OUT/mlx5-model"
 "$VM/model.sh" "$1"
+for name; do
+	case $name in
+	fast | debug) "$VM/vmm.sh" "$name" ;;
+	esac
+done

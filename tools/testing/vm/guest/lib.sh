@@ -117,3 +117,25 @@ mlx5_down() {
 	check "the VFs are gone" test ! -e $PF/virtfn0
 	check "mlx5_core unloads" rmmod mlx5_core
 }
+
+# Devices that can migrate: the emulated ones are made here, and the driver of
+# iommu-testdev takes those that there are.
+MIGRATABLE=/sys/class/mdev_bus/iommufd-dirty-migratable
+
+# migratable_up plain|log
+migratable_up() {
+	local n device
+	check "iommufd-dirty-migratable loads" modprobe iommufd-dirty-migratable
+	check "iommufd-dirty-testdev loads" modprobe iommufd-dirty-testdev
+	for n in 0 1 2 3; do
+		echo "0000000$n-0000-0000-0000-000000000000" > \
+			"$MIGRATABLE/mdev_supported_types/iommufd-dirty-migratable-$1/create"
+	done
+	check "the emulated devices are there" test -e $MIGRATABLE/00000003-*/vfio-dev
+	for device in /sys/bus/pci/devices/*; do
+		if [ "$(cat "$device/vendor"):$(cat "$device/device")" = 0x1b36:0x0005 ]; then
+			echo iommufd-dirty-testdev > "$device/driver_override"
+			basename "$device" > /sys/bus/pci/drivers_probe
+		fi
+	done
+}

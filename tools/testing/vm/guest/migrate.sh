@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=busybox
+# Live migration between two QEMUs in this VM, with virtual functions of mlx5-model and
+# emulated devices: Debian's QEMU, and the one with patches/qemu.
+
+mlx5_up 4
+check "vfio-mlx5 loads" modprobe vfio-mlx5
+mlx5_bind vfio_mlx5 4
+migratable_up plain
+CASES="stock-vf-emulated vf-emulated two-vfs vf-no-log vf-no-log-all-dirty tracker-fails"
+CASES="$CASES tracker-fails-all-dirty cancel hotplug destination-refuses source-killed"
+CASES="$CASES back-and-forth remap"
+if [ "$KERNEL" = fast ]; then
+	CASES="stock-vf stock-two-vfs stock-vf-no-log off-vf off-vf-emulated vf late broken-final broken-range $CASES"
+fi
+# shellcheck disable=SC2086 # as many arguments as there are words
+run migrate $CASES
+check "iommufd-dirty-migratable unloads" rmmod iommufd-dirty-migratable
+check "vfio-mlx5 unloads" rmmod vfio-mlx5
+mlx5_down
