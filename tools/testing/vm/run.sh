@@ -63,7 +63,7 @@ qemu() {
 	# In the foreground: Ctrl-C and the terminal stay QEMU's.
 	in_root "$entry" "${model[@]}" timeout --foreground -k 5 "$limit" qemu-system-x86_64 \
 		-M q35 -accel "$accel" \
-		-cpu max,la57=off "${processors[@]}" -m $memory -nodefaults -display none -no-reboot \
+		-cpu max,la57=off "${processors[@]}" -m "$memory" -nodefaults -display none -no-reboot \
 		-kernel /kernel/bzImage -initrd "/repo/build/$kernel/$initramfs" \
 		-append "$command_line" "${machine[@]}" "$@" "${devices[@]}"
 }
