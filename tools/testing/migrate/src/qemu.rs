@@ -102,7 +102,8 @@ impl Qemu {
     /// Executes a command; its error is an error.
     pub fn ask(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let message = json!({ "execute": command, "arguments": arguments });
-        writeln!(self.input, "{message}")?;
+        // At once: QEMU may have quit before a newline comes by itself.
+        self.input.write_all(format!("{message}\n").as_bytes())?;
         let mut answer = self.answer()?;
         if let Some(error) = answer.get("error") {
             let text = error["desc"].as_str().unwrap_or("?");
