@@ -32,7 +32,7 @@ SPLAT+='|rust_kernel: panicked|possible recursive locking|DEBUG_LOCKS_WARN_ON'
 
 # qemu ACCEL TIMEOUT COMMAND_LINE QEMU_ARGUMENT...
 qemu() {
-	local accel=$1 limit=$2 memory=2G processors=(-smp 2) command_line
+	local accel=$1 limit=$2 memory=${memory_of_stage:-2G} processors=(-smp 2) command_line
 	command_line="console=ttyS0 panic=-1 oops=panic hugepages=80 kunit.autorun=1 vm.kernel=$kernel $3"
 	# The watchdog of 7.3 waits with its interrupts off for another CPU. That one may be in
 	# stop_machine() and wait for it: for ever, as long as time is jiffies.
@@ -46,7 +46,6 @@ qemu() {
 		command_line+=" panic_on_warn=1 iommu=pt"
 	fi
 	command_line+=$parameters
-	memory=${least_memory:-$memory}
 	if $count && [ "$accel" != kvm ]; then
 		accel=tcg,thread=single
 		processors=(-smp 1 -icount "shift=0,sleep=off")
@@ -71,19 +70,19 @@ qemu() {
 # What a stage needs of the machine is in guest/STAGE.qemu: QEMU's arguments, an
 # option and its value a line. -append adds parameters of the kernel; -mlx5-model
 # starts tools/testing/mlx5-model with these arguments, its sockets in /tmp; -vmm adds
-# what vmm.sh packed, for a machine of that much memory.
-devices=() parameters='' mlx5_model='' logs_of_model='' initramfs=initramfs least_memory=''
+# what vmm.sh packed, and says how much memory that takes (the debug kernel has more).
+devices=() parameters='' mlx5_model='' logs_of_model='' initramfs=initramfs memory_of_stage=''
 read_machine() {
 	local option value file=$VM/guest/$1.qemu
 	devices=() parameters='' mlx5_model='' logs_of_model=$LOGS/$1-$kernel.model
-	initramfs=initramfs least_memory=''
+	initramfs=initramfs memory_of_stage=''
 	[ -f "$file" ] || return 0
 	while read -r option value; do
 		case $option in
 		'' | '#'*) ;;
 		-append) parameters+=" $value" ;;
 		-mlx5-model) mlx5_model=$value ;;
-		-vmm) initramfs=initramfs-vmm least_memory=$value ;;
+		-vmm) initramfs=initramfs-vmm memory_of_stage=$value ;;
 		*) devices+=("$option" "$value") ;;
 		esac
 	done < "$file"
