@@ -35,6 +35,9 @@ check clippy-mlx5-model 'cargo clippy --locked --all-targets \
 check clippy-vfio-mlx5 'cargo clippy --locked --all-targets \
 	--manifest-path tools/testing/vfio-mlx5/Cargo.toml -- -D warnings'
 
+check clippy-migrate 'cargo clippy --locked --all-targets \
+	--manifest-path tools/testing/migrate/Cargo.toml -- -D warnings'
+
 # The libraries without their features, then everything.
 check clippy-crates 'export RUSTC_WRAPPER=/repo/tools/testing/vm/rustc-let-chains.sh
 	cargo clippy --locked --all-targets --manifest-path crates/Cargo.toml -- -D warnings
@@ -73,6 +76,12 @@ check checkpatch-tests "$checkpatch"'
 	types=COMPLEX_MACRO,MACRO_ARG_REUSE,MACRO_WITH_FLOW_CONTROL,NAKED_SSCANF
 	types=$types,MULTISTATEMENT_MACRO_USE_DO_WHILE
 	checkpatch $types -f $(find /repo/tools/testing/selftests -name "*.[ch]")'
+
+# The guest has no kernel that would read and write registers for it, and the names of
+# instructions are those of functions.
+check checkpatch-guest "$checkpatch"'
+	types=VOLATILE,EMBEDDED_FUNCTION_NAME
+	checkpatch $types -f $(find /repo/tools/testing/migrate -name "*.[chS]")'
 
 # There is no history to look up a "Fixes:" in. MAINTAINERS has whole directories.
 # generic_pt has the macro that announces a function right below it.

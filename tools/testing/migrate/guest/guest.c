@@ -9,8 +9,8 @@
  *   pass <number>: <number> writes, <number> lost
  *
  * The processor writes to a MiB all the time, too, so that a migration does not end before
- * it is allowed to. A page that is wrong is counted once. What should be in a page is kept in memory that
- * the processor writes, of which QEMU itself knows whether it is dirty.
+ * it is allowed to. A page that is wrong is counted once. What should be in a page is kept
+ * in memory that the processor writes, of which QEMU itself knows whether it is dirty.
  *
  * With "remap" in its command line the devices write to a window of memory, too, which
  * is not there for a part of each pass: QEMU then unmaps it, with its dirty bits.
