@@ -38,6 +38,8 @@ enum Expect {
     Nothing,
     /// It is completed, and the guest finds pages that are not what it wrote.
     Loss,
+    /// QEMU does not even begin, for this reason.
+    Refused(&'static str),
     /// It fails for this reason, and the guest goes on where it was.
     Failure(&'static str),
 }
@@ -60,6 +62,10 @@ enum Event {
     Repeat,
     /// The guest takes memory that was written away from its devices, and gives it back.
     Remap,
+    /// With this capability of QEMU's.
+    With(&'static str),
+    /// QEMU is to have no device that cannot migrate.
+    OnlyMigratable,
 }
 
 pub struct Case {
@@ -96,8 +102,11 @@ const fn case(
     }
 }
 
-use Event::{Cancel, DestinationRefuses, Hotplug, Remap, Repeat, SourceIsKilled, TrackerFails};
-use Expect::{Failure, Loss, Nothing};
+use Event::{
+    Cancel, DestinationRefuses, Hotplug, OnlyMigratable, Remap, Repeat, SourceIsKilled,
+    TrackerFails, With,
+};
+use Expect::{Failure, Loss, Nothing, Refused};
 use Which::{Broken, Off, Ours, Stock};
 
 const NO_EVENT: Event = Event::None;
@@ -271,6 +280,30 @@ pub const CASES: &[Case] = &[
         NO_EVENT,
         Loss,
     ),
+    case(
+        "multifd",
+        "by several channels",
+        Ours,
+        VF_AND_EMULATED,
+        With("multifd"),
+        Nothing,
+    ),
+    case(
+        "postcopy",
+        "what is left is to be fetched later, which QEMU does with no VFIO device",
+        Ours,
+        VF,
+        With("postcopy-ram"),
+        Refused("not supported with postcopy"),
+    ),
+    case(
+        "only-migratable",
+        "a VF, and -only-migratable",
+        Ours,
+        VF,
+        OnlyMigratable,
+        Nothing,
+    ),
     // With one tracker in the firmware.
     case(
         "stock-one-slot",
@@ -388,6 +421,9 @@ pub fn start(case: &Case, name: &'static str, destination: bool, incoming: bool)
     if case.event == Hotplug && destination {
         arguments.extend(DIMM.map(str::to_owned));
     }
+    if case.event == OnlyMigratable {
+        arguments.push("-only-migratable".to_owned());
+    }
     if case.event == Remap {
         arguments.extend(["-append".to_owned(), "remap".to_owned()]);
     }
@@ -447,6 +483,14 @@ pub fn run(case: &Case) -> Result<()> {
     if case.event == Hotplug {
         plug_memory(&mut source)?;
     }
+    if let With(capability) = case.event {
+        let list = json!({ "capabilities": [{ "capability": capability, "state": true }] });
+        source.ask("migrate-set-capabilities", list.clone())?;
+        // What a source refuses, no destination need be able to do.
+        if !matches!(case.expect, Refused(_)) {
+            destination.ask("migrate-set-capabilities", list)?;
+        }
+    }
     let result = expect(case, &mut source, &mut destination);
     if case.event == TrackerFails {
         control("forget")?;
@@ -465,7 +509,16 @@ fn expect(case: &Case, source: &mut Qemu, destination: &mut Qemu) -> Result<()> 
     let mut once = |source: &mut Qemu| happen(case.event, source);
     let mut outcome = match migrate(source, destination, ROUNDS, Some(&mut once)) {
         Err(_) if case.event == SourceIsKilled => return Ok(()),
-        outcome => outcome?,
+        Err(error) => {
+            return match case.expect {
+                Refused(reason) if error.to_string().contains(reason) => {
+                    println!("# it says: {error}");
+                    none_lost(look_at_guest("source", source)?.lost)
+                }
+                _ => Err(error),
+            };
+        }
+        Ok(outcome) => outcome,
     };
     if case.event == Cancel {
         if outcome.status != "cancelled" {
@@ -479,6 +532,7 @@ fn expect(case: &Case, source: &mut Qemu, destination: &mut Qemu) -> Result<()> 
     }
 
     match case.expect {
+        Refused(_) => Err(format!("it was begun: {outcome}").into()),
         Failure(reason) => {
             let words = format!("{} {}", outcome.error, qemu::last_words("source"));
             let pass = look_at_guest("source", source)?;

@@ -12,6 +12,7 @@ CASES="$CASES tracker-fails-all-dirty cancel hotplug destination-refuses source-
 CASES="$CASES back-and-forth remap"
 if [ "$KERNEL" = fast ]; then
 	CASES="stock-vf stock-two-vfs stock-vf-no-log off-vf off-vf-emulated vf late broken-final broken-range $CASES"
+	CASES="$CASES multifd postcopy only-migratable"
 fi
 # shellcheck disable=SC2086 # as many arguments as there are words
 run migrate $CASES
