@@ -34,6 +34,7 @@ pub(crate) mod log;
 pub(crate) mod memcg;
 pub(crate) mod record;
 pub(crate) mod slot;
+pub(crate) mod sources;
 pub(crate) mod space;
 pub(crate) mod told;
 pub(crate) mod watch;

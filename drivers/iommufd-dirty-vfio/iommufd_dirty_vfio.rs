@@ -91,7 +91,7 @@ struct IommufdDirtyVfio {
 
 impl kernel::InPlaceModule for IommufdDirtyVfio {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        source::init();
+        abi::sources::init();
         let dir = debugfs::Dir::new(c"iommufd-dirty-vfio");
         try_pin_init!(Self {
             _logs <- dir.read_callback_file(c"logs", (), &source::list),

@@ -6,15 +6,17 @@
 //! and off after the last one. What is read of it for one log is given to all of them, see
 //! [`Logs`]. An emulated device has a source of its own.
 //!
-//! Locks: iommufd's are taken inside of [`SOURCES`] and of [`Source::logs`], those of user memory
-//! inside of the latter. Nobody waits for one of the two inside of the other, and what a source
-//! records takes neither.
+//! Locks: [`Source::is_on`] is taken before that of the list of sources. iommufd's are taken inside of
+//! `is_on` and of [`Source::logs`], those of user memory inside of the latter. iommufd's may be held
+//! for as long as a user likes, who has it write a bitmap to memory that does not come. So no lock
+//! that users of different HWPTs share is held meanwhile, and what a source records takes none.
 
 use crate::{
     abi::{
         bitmap::Bitmap,
         hwpt::Hwpt,
-        record::Record, //
+        record::Record,
+        sources, //
     },
     logic::{
         range::Range,
@@ -37,7 +39,6 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        global_lock,
         Arc,
         Mutex, //
     }, //
@@ -45,24 +46,6 @@ use kernel::{
 
 /// Bytes of memory for what a log is owed, and has not reported.
 const MAX_OWED: usize = 16 << 20;
-
-global_lock! {
-    // SAFETY: `init` is called in the module's init, before anybody can start a log.
-    unsafe(uninit) static SOURCES: Mutex<KVec<Shared>> = KVec::new();
-}
-
-/// Once, when the module is loaded.
-pub(crate) fn init() {
-    // SAFETY: The module's init calls this, once.
-    unsafe { SOURCES.init() }
-}
-
-/// A source that is on.
-struct Shared {
-    source: Arc<Source>,
-    /// Logs that have it, or are about to.
-    users: usize,
-}
 
 /// What knows which pages are dirty.
 pub(crate) enum Origin {
@@ -73,6 +56,9 @@ pub(crate) enum Origin {
 #[pin_data]
 pub(crate) struct Source {
     origin: Origin,
+    /// Held while it is switched on or off.
+    #[pin]
+    is_on: Mutex<bool>,
     #[pin]
     logs: Mutex<Logs<About>>,
 }
@@ -169,51 +155,56 @@ impl Record for Giver<'_, '_> {
 }
 
 impl Source {
+    /// Off.
+    pub(crate) fn new(origin: Origin) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                origin,
+                is_on <- new_mutex!(false, "iommufd_dirty_vfio::Source::is_on"),
+                logs <- new_mutex!(Logs::new(), "iommufd_dirty_vfio::Source::logs"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Is it what `origin` is?
+    pub(crate) fn is(&self, origin: &Origin) -> bool {
+        self.origin.is(origin)
+    }
+
     /// The source that `origin` is. It is on until [`Self::leave`] is called as often as this.
     ///
     /// Errors: `EBUSY` if somebody else has its dirty bits; `ENOMEM`; those of the IOMMU's driver.
     pub(crate) fn enter(origin: Origin) -> Result<Arc<Self>> {
-        let mut sources = SOURCES.lock();
-        if let Some(shared) = sources.iter_mut().find(|s| s.source.origin.is(&origin)) {
-            shared.users = shared.users.saturating_add(1);
-            return Ok(shared.source.clone());
+        let source = sources::get(origin)?;
+        let mut is_on = source.is_on.lock();
+        if !*is_on {
+            if let Err(e) = source.origin.start() {
+                let _ = source.let_go(&mut is_on);
+                return Err(e);
+            }
+            *is_on = true;
         }
-        Self::switch_on(origin, &mut sources).inspect_err(|_| free_if_empty(&mut sources))
-    }
-
-    fn switch_on(origin: Origin, sources: &mut KVec<Shared>) -> Result<Arc<Self>> {
-        sources.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        let source = Arc::pin_init(
-            pin_init!(Self {
-                origin,
-                logs <- new_mutex!(Logs::new(), "iommufd_dirty_vfio::Source::logs"),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        source.origin.start()?;
-        // There is room.
-        let _ = sources.push_within_capacity(Shared {
-            source: source.clone(),
-            users: 1,
-        });
+        drop(is_on);
         Ok(source)
     }
 
     /// Switches it off if nobody has it any more.
     pub(crate) fn leave(self: &Arc<Self>) -> Result {
-        let mut sources = SOURCES.lock();
-        let at = sources.iter().position(|s| Arc::ptr_eq(&s.source, self));
-        let Some(shared) = at.and_then(|at| sources.get_mut(at)) else {
-            return Ok(());
-        };
-        shared.users = shared.users.saturating_sub(1);
-        if shared.users > 0 {
+        self.let_go(&mut self.is_on.lock())
+    }
+
+    fn let_go(self: &Arc<Self>, is_on: &mut bool) -> Result {
+        if !sources::put(self) {
             return Ok(());
         }
-        // Under the lock: who comes next must not find it on. The caller has a reference.
-        let _ = at.map(|at| sources.remove(at));
-        free_if_empty(&mut sources);
-        self.origin.stop()
+        let stopped = match core::mem::take(is_on) {
+            true => self.origin.stop(),
+            false => Ok(()),
+        };
+        // Whoever has found it meanwhile waits for `is_on`, and switches it on again.
+        sources::forget(self);
+        stopped
     }
 
     /// Bytes per bit.
@@ -268,25 +259,14 @@ impl Source {
     }
 }
 
-/// Nothing frees a static when the module goes.
-fn free_if_empty(sources: &mut KVec<Shared>) {
-    if sources.is_empty() {
-        *sources = KVec::new();
-    }
-}
-
 /// `iommufd-dirty-vfio/logs` in debugfs: every log that is started, a line each. Does not wait for a
 /// report under way: `busy` is all that is said of its source then.
 pub(crate) fn list(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "dma_log {}", u32::from(crate::dma_log_is_on()))?;
     writeln!(f, "device source tracked reports owed overreported memory")?;
-    let Some(sources) = SOURCES.try_lock() else {
-        return writeln!(f, "busy");
-    };
-    for source in sources.iter().map(|shared| &shared.source) {
+    let listed = sources::try_for_each(|source| {
         let Some(logs) = source.logs.try_lock() else {
-            writeln!(f, "busy {}", source.origin.name())?;
-            continue;
+            return writeln!(f, "busy {}", source.origin.name());
         };
         for log in logs.iter() {
             writeln!(
@@ -301,6 +281,10 @@ pub(crate) fn list(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 log.owed().bytes(),
             )?;
         }
+        Ok(())
+    });
+    match listed {
+        Some(result) => result,
+        None => writeln!(f, "busy"),
     }
-    Ok(())
 }

@@ -218,7 +218,7 @@ fn a_signal_ends_each_call_if_it_shall() {
         assert!(error.is_interrupted(), "call {n}: {error}");
         check_nothing_lost(&to);
         let calls = calls();
-        // Nothing comes after it but the STOP of who gives up; a STOP is made again.
+        // Only a STOP may follow, when the session is given up. A STOP is made again.
         let last = calls.last().unwrap().0;
         assert!(calls.len() == n || last == IOMMUFD_DIRTY_STOP);
         assert!(number != IOMMUFD_DIRTY_STOP || calls.len() == n + 1);

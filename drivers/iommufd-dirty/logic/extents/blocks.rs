@@ -401,7 +401,9 @@ impl Budget {
 
     /// `bytes` were freed: there is memory again.
     fn release(&mut self, bytes: usize) {
-        self.left_out = 0;
+        if bytes > 0 {
+            self.left_out = 0;
+        }
         self.held = self.held.saturating_sub(bytes);
     }
 }

@@ -50,7 +50,7 @@ FIXTURE_TEARDOWN(vfio_log)
 			close(self->dev[i].fd);
 	}
 	members_close(&self->members);
-	/* For who comes next it is off. */
+	/* Leave it off for the next test. */
 	remove_module("iommufd_dirty_vfio");
 }
 
