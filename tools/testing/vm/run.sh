@@ -49,6 +49,10 @@ qemu() {
 	if $count && [ "$accel" != kvm ]; then
 		accel=tcg,thread=single
 		processors=(-smp 1 -icount "shift=0,sleep=off")
+	elif [ "$accel" != kvm ]; then
+		# The boot measures its TSC. If it has to wait for a processor of a busy
+		# host just then, its clock runs several times too fast ever after.
+		command_line+=" tsc_early_khz=$tsc_khz"
 	fi
 	local machine=() model=()
 	if [ -n "$mlx5_model" ]; then
@@ -88,26 +92,27 @@ read_machine() {
 	done < "$file"
 }
 
-# /dev/kvm may be there and not run a guest: try it, once for each boot of the host.
+# /dev/kvm may be there and not run a guest: try it, and measure the TSC, once for each
+# boot of the host.
 choose_accel() {
-	local answer
-	answer=$OUT/accel-$(cat /proc/sys/kernel/random/boot_id)
-	if [ ! -e /dev/kvm ]; then
-		echo tcg,thread=multi
-		return
-	fi
-	lock "$OUT/accel" >&2
+	local answer tsc_khz
+	answer=$OUT/machine-$(cat /proc/sys/kernel/random/boot_id)
+	lock "$OUT/machine" >&2
 	if [ ! -e "$answer" ]; then
-		rm -f "$OUT"/accel-*
+		rm -f "$OUT"/machine-*
+		tsc_khz=$(in_root "$entry" sh -ec '
+			gcc -O2 -o /tmp/tsc_khz tools/testing/vm/tsc_khz.c
+			/tmp/tsc_khz')
 		# In one step: an answer that a Ctrl-C cut off would be taken for one.
-		if qemu kvm 20 vm.stage=none -serial file:/repo/build/logs/kvm.log \
+		if [ -e /dev/kvm ] && qemu kvm 20 vm.stage=none \
+			-serial file:/repo/build/logs/kvm.log \
 			-serial file:/repo/build/logs/kvm.ktap < /dev/null > /dev/null 2>&1 &&
 			grep -q '^# vm: end' "$LOGS/kvm.ktap"; then
-			echo kvm
+			echo kvm "$tsc_khz"
 		else
-			echo tcg,thread=multi
-		fi > "$OUT/accel.new"
-		mv "$OUT/accel.new" "$answer"
+			echo tcg,thread=multi "$tsc_khz"
+		fi > "$OUT/machine.new"
+		mv "$OUT/machine.new" "$answer"
 	fi
 	cat "$answer"
 }
@@ -191,7 +196,7 @@ entry=$(kernel_entry "$kernel")
 [ -e "$OUT/$kernel/initramfs" ] || die "nothing is built for $kernel: leave out --as-is"
 use_entry "$entry"
 mkdir -p "$LOGS"
-accel=$(choose_accel)
+read -r accel tsc_khz < <(choose_accel)
 
 if [ "$1" = shell ]; then
 	read_machine shell
