@@ -70,6 +70,6 @@ END {
 	print ""
 	print "lost: dirty pages that no read reported, then or later"
 	print "missed: dirty pages of the request that a successful call did not report"
-	print "outside: bytes changed that are not of the bitmap"
+	print "outside: bytes changed that are not part of the bitmap"
 }
 ' "$@"
