@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Dirty trackers: what an IOMMU or device driver registers so that a context of
- * /dev/iommufd-dirty can track with it. See
+ * /dev/iommufd-dirty can use it for tracking. See
  * Documentation/driver-api/iommufd-dirty.rst.
  */
 #ifndef __LINUX_IOMMUFD_DIRTY_H
@@ -17,7 +17,7 @@ struct iommufd_dirty_tracker;
 /**
  * enum iommufd_dirty_op_flags - Flags of &iommufd_dirty_tracker_ops.read_and_clear
  * @IOMMUFD_DIRTY_OP_FINAL: The device is quiesced: neither re-arm nor flush; the
- *                          same dirt may be reported again later
+ *                          same pages may be reported again later
  * @IOMMUFD_DIRTY_OP_STRICT: If a part of the range is not mapped, return -ENXIO
  *                           before anything is cleared. Never set for a tracker
  *                           that @waits: its calls span gaps
@@ -27,7 +27,7 @@ enum iommufd_dirty_op_flags {
 	IOMMUFD_DIRTY_OP_STRICT = 1 << 1,
 };
 
-/* A read's return value: done, but a part of the range is not mapped. */
+/* Return value of a read: done, but a part of the range is not mapped. */
 #define IOMMUFD_DIRTY_OP_HOLE 1
 
 /**
@@ -35,16 +35,16 @@ enum iommufd_dirty_op_flags {
  * @owner: Module that has the ops; held while the tracker is bound
  * @query: Would @start succeed with these arguments? Changes nothing. Stores in
  *         @memory the bytes of kernel memory that tracking would take. May be
- *         NULL: it would, with no memory to speak of
+ *         NULL: then it would, and needs no memory worth mentioning
  * @start: Begin to track @nr_ranges disjoint ascending @ranges with @granule
  *         bytes per bit, from a clean state. -ENOSPC: no slot is free. -EXDEV:
  *         the device is in another address space than when it was bound. A
- *         positive value n: nothing is started, because it turned out that the
+ *         positive value n: nothing was started, because it turned out that the
  *         finest granule it can do now is 2^n bytes, one of its @pgsizes and
- *         coarser than @granule. It is called again with that, unless userspace
- *         wants to have it finer
+ *         coarser than @granule. It is called again with that granule, unless
+ *         userspace asked for EXACT
  * @stop: End tracking and forget what is dirty. Called once for each @start
- *        that succeeded, also when the tracker was lost. After an error the
+ *        that succeeded, even if the tracker was lost. After an error the
  *        tracker counts as stopped
  * @read_and_clear: Record what is dirty in [@iova, @iova + @length - 1] by
  *                  iommufd_dirty_sink_record() and make it clean. @iova and
@@ -54,14 +54,14 @@ enum iommufd_dirty_op_flags {
  *                  negative errno. On error everything that was cleared has been
  *                  recorded, and the rest is still dirty. -EXDEV as for @start.
  *                  -EINTR: see iommufd_dirty_sink_interrupted()
- * @peek: As @read_and_clear, and leaves everything dirty. May be NULL
- * @update_ranges: The ranges are now @ranges; keeps what is dirty in those that
+ * @peek: Like @read_and_clear, but leaves everything dirty. May be NULL
+ * @update_ranges: The ranges are now @ranges; keep what is dirty in those that
  *                 stay. -ENOSPC: no slot is free for them beside the old ones;
- *                 then, or if it is NULL, the core stops and starts the
- *                 tracker, and reports all that it tracked as dirty once. After
- *                 another error the old ranges are in force
+ *                 then, or if the op is NULL, the core stops and starts the
+ *                 tracker, and reports everything that it tracked as dirty
+ *                 once. After any other error the old ranges are in force
  *
- * Context: all are called in process context and may sleep, one at a time for
+ * Context: all ops are called in process context and may sleep, one at a time for
  * each tracker, but not necessarily in the task that made the system call. They
  * must not call iommufd_dirty_tracker_unregister() on their own tracker.
  */
@@ -88,25 +88,25 @@ struct iommufd_dirty_tracker_ops {
  * @ops: What it does
  * @name: For userspace, at most IOMMUFD_DIRTY_NAME_LEN - 1 bytes
  * @kind: enum iommufd_dirty_kind, not IOMMUFD_DIRTY_KIND_UNTRACKED
- * @waits: A read waits for hardware: it is done side by side with others, and
+ * @waits: A read waits for hardware: it is done in parallel with others, and
  *         one call may cover ranges with gaps between them that are not tracked
- * @unmap_drops: What is dirty in a range is gone when the range is unmapped
- * @pgsizes: Bitmap of the granules that it can do: bit n is 2^n bytes; not 0, and
- *           nothing below 4 KiB
+ * @unmap_drops: Unmapping a range drops what is dirty in it
+ * @pgsizes: Bitmap of the granules that it supports: bit n is 2^n bytes; not 0,
+ *           and nothing below 4 KiB
  * @max_ranges: Ranges that @start can take; 0 is no limit
- * @min_span: Bytes that the ranges must cover in all, at least
- * @max_span: Bytes that the ranges may cover in all; 0 is no limit
- * @space: Identifies the I/O address space; 0 is one that cannot be told. Never
- *         the same for two spaces, also if one is gone: not a bare pointer.
+ * @min_span: Bytes that the ranges must cover in total, at least
+ * @max_span: Bytes that the ranges may cover in total; 0 is no limit
+ * @space: Identifies the I/O address space; 0 if that is not known. Never the
+ *         same for two spaces, even if one is gone: not a bare pointer.
  *         Trackers of two different spaces cannot be in one context (-EXDEV).
- *         Looked at when the tracker is bound: the owner keeps it up to date
- *         with WRITE_ONCE()
- * @bitmap_bytes: Bytes of kernel memory that the tracker's bitmaps take at the
- *                moment. The owner keeps it up to date with WRITE_ONCE()
+ *         Read when the tracker is bound: the owner keeps it up to date with
+ *         WRITE_ONCE()
+ * @bitmap_bytes: Bytes of kernel memory that the tracker's bitmaps currently
+ *                take. The owner keeps it up to date with WRITE_ONCE()
  * @core: Private to the core; NULL while not registered
  *
- * Embedded in the owner's structure. All but @space, @bitmap_bytes and @core is
- * set before iommufd_dirty_tracker_register() and does not change until
+ * Embedded in the owner's structure. All fields except @space, @bitmap_bytes and
+ * @core are set before iommufd_dirty_tracker_register() and do not change until
  * iommufd_dirty_tracker_unregister() returns.
  */
 struct iommufd_dirty_tracker {

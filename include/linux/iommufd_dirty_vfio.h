@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * VFIO_DEVICE_FEATURE_DIRTY_TRACKER for a VFIO driver whose device has a dirty
- * tracker. Apart from linux/iommufd_dirty.h, because trackers need no VFIO.
+ * tracker. It is separate from linux/iommufd_dirty.h because trackers do not need
+ * VFIO.
  */
 #ifndef __LINUX_IOMMUFD_DIRTY_VFIO_H
 #define __LINUX_IOMMUFD_DIRTY_VFIO_H
@@ -11,15 +12,15 @@
 #include <linux/vfio.h>
 
 /**
- * iommufd_dirty_vfio_feature() - The feature, for &vfio_device_ops.device_feature
+ * iommufd_dirty_vfio_feature() - For use in &vfio_device_ops.device_feature
  * @tracker: The device's tracker, registered
- * @flags: As device_feature got it: VFIO_DEVICE_FEATURE_SET or _PROBE
- * @arg: As device_feature got it: struct vfio_device_feature_dirty_tracker
- * @argsz: As device_feature got it: bytes at @arg
+ * @flags: As passed to device_feature: VFIO_DEVICE_FEATURE_SET or _PROBE
+ * @arg: As passed to device_feature: struct vfio_device_feature_dirty_tracker
+ * @argsz: As passed to device_feature: bytes at @arg
  *
  * Context: Process context of the task that made the request, may sleep.
  *
- * Return: what device_feature is to return: 0 or a negative errno, see
+ * Return: What device_feature has to return: 0 or a negative errno, see
  * iommufd_dirty_bind().
  */
 static inline int
@@ -36,7 +37,7 @@ iommufd_dirty_vfio_feature(struct iommufd_dirty_tracker *tracker, u32 flags,
 		return ret;
 	if (copy_from_user(&feature, uarg, sizeof(feature)))
 		return -EFAULT;
-	/* A tracker whose id could not be told could not be unbound either. */
+	/* If its id could not be returned, the tracker could not be unbound. */
 	if (put_user(0, &uarg->out_tracker_id))
 		return -EFAULT;
 	ret = iommufd_dirty_bind(tracker, feature.context_fd, feature.flags,
