@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Pre-copy of a guest's memory with /dev/iommufd-dirty, without and with a
- * virtual IOMMU: see iommufd-dirty.rst. How memory is sent, mapped and unmapped,
- * and how devices are stopped, is the VMM's. It compiles with -I include/uapi.
+ * virtual IOMMU: see iommufd-dirty.rst. The VMM provides how memory is sent,
+ * mapped and unmapped, and how devices are stopped. It compiles with
+ * -I include/uapi.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,14 +33,14 @@ struct guest {
 	/* The same blocks, with room for a bit for each page */
 	const struct iommufd_dirty_bitmap *bitmaps;
 	unsigned int nr_ram;
-	/* So many pages are sent while the guest is paused without harm */
+	/* This many pages can be sent while the guest is paused */
 	__u64 pages_for_pause;
 	int max_rounds;
 	void (*send)(__u64 iova, __u64 length);
 	int (*stop_devices)(void);
 };
 
-/* Puts the tracker that a VFIO device has of its own into @context. */
+/* Binds a VFIO device's own tracker to @context. */
 static int bind_device(int context, int device)
 {
 	struct vfio_device_feature_dirty_tracker tracker = {
@@ -48,7 +49,7 @@ static int bind_device(int context, int device)
 		/* Returned with all that is reported about this tracker */
 		.cookie = device,
 	};
-	/* Both structures are whole u64s. */
+	/* Both structures are multiples of a u64. */
 	__u64 buffer[(sizeof(struct vfio_device_feature) + sizeof(tracker)) / 8];
 	struct vfio_device_feature *feature = (void *)buffer;
 
@@ -92,7 +93,7 @@ static int bind_all(int context, const struct guest *guest)
 	return 0;
 }
 
-/* Tracking of one I/O address space. Returns a context, or -1. */
+/* Starts tracking of one I/O address space. Returns a context, or -1. */
 static int track(const struct guest *guest)
 {
 	struct iommufd_dirty_ranges ranges = {
@@ -121,7 +122,8 @@ static int track(const struct guest *guest)
 }
 
 /*
- * One round: ORs what the devices wrote since the last one into the bitmaps of
+ * One round: ORs what the devices wrote since the last round into the bitmaps of
+ * the @nr @ranges. The vCPUs' dirty pages may already be in there.
  * @nr @ranges. The vCPUs' dirty pages may be in there already.
  */
 static int collect(int context, const struct iommufd_dirty_bitmap *ranges,
@@ -141,7 +143,7 @@ static int collect(int context, const struct iommufd_dirty_bitmap *ranges,
 	};
 	int i, error;
 
-	/* The cursor is in @read: the same call goes on. */
+	/* The cursor is in @read: the same call continues. */
 	while (ioctl(context, IOMMUFD_DIRTY_READ, &read)) {
 		error = errno;
 		if (error == EINTR)
@@ -192,8 +194,8 @@ static void send_all(const struct guest *guest)
 }
 
 /*
- * Returns 0 when all of the memory was sent and the devices are stopped; -1 when
- * the guest still runs here and the migration is to be given up.
+ * Returns 0 when all of the memory was sent and the devices are stopped; -1 if
+ * the guest still runs here and the migration has to be abandoned.
  */
 int precopy(const struct guest *guest)
 {
@@ -234,9 +236,9 @@ out:
 }
 
 /*
- * To be called while @context tracks, before guest memory is unmapped for good
- * that devices write no longer. Afterwards the next READ that asks for the range
- * delivers what was dirty in it, also if RANGES has removed it meanwhile.
+ * Call this while @context tracks, before unmapping guest memory for good that
+ * devices no longer write to. Afterwards the next READ that asks for the range
+ * delivers what was dirty in it, even if RANGES has removed it meanwhile.
  */
 int before_unmap(int context, __u64 iova, __u64 length)
 {
@@ -254,7 +256,7 @@ int before_unmap(int context, __u64 iova, __u64 length)
 	} while (ret && errno == EINTR);
 
 	/*
-	 * These are errors of a tracker. The kernel has noted the whole range as
+	 * These are errors of a tracker. The kernel has recorded the whole range as
 	 * dirty for it: unmap, and the next READ reports the range.
 	 */
 	if (ret && (errno == EIO || errno == ESHUTDOWN || errno == EXDEV ||
@@ -264,16 +266,16 @@ int before_unmap(int context, __u64 iova, __u64 length)
 }
 
 /*
- * A guest with a virtual IOMMU: one for each of its I/O address spaces, which
- * have a context each (IOMMUFD_DIRTY_NEW makes more of them from one). All that
- * is below is called with a lock of the VMM's held.
+ * A guest with a virtual IOMMU: one of these for each of its I/O address spaces,
+ * each with its own context (IOMMUFD_DIRTY_NEW creates more of them from one).
+ * Everything below is called with a lock of the VMM held.
  */
 struct viommu {
-	/* Started; page tables of iommufd are its trackers */
+	/* Started; its trackers are page tables of iommufd */
 	int context;
 	/* A bit for each page of the guest's memory, whatever wrote to it */
 	__u8 *dirty;
-	/* What is mapped at the moment; at most INFO's out_max_read_ranges */
+	/* What is currently mapped; at most INFO's out_max_read_ranges */
 	struct iommufd_dirty_bitmap *maps;
 	unsigned int nr_maps;
 	int (*map)(__u64 iova, __u64 length, __u64 gpa);
@@ -322,13 +324,13 @@ int viommu_map(struct viommu *v, __u64 iova, __u64 length, __u64 gpa)
 	return 0;
 }
 
-/* The guest unmaps v->maps[at]. It learns that this is done when it returns. */
+/* The guest unmaps v->maps[at]. It is done for the guest when this returns. */
 int viommu_unmap(struct viommu *v, unsigned int at)
 {
 	const struct iommufd_dirty_bitmap map = v->maps[at];
 	__u64 page;
 
-	/* Before: later this IOVA may be another page, or has no dirty bits. */
+	/* Before the unmap: later this IOVA may be another page, or have no dirty bits. */
 	if (collect(v->context, &map, 1, 0)) {
 		/* A tracker failed: any page of it may have been written. */
 		for (page = 0; page < map.length / GUEST_PAGE; page++) {
