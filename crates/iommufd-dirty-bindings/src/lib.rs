@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! Bindings of `/dev/iommufd-dirty`, a kernel subsystem's merged view of which pages devices wrote
+//! Bindings for `/dev/iommufd-dirty`, a kernel subsystem's merged view of which pages devices wrote
 //! while a virtual machine is migrated.
 //!
-//! Everything here has the name that it has in `linux/iommufd_dirty.h`, where each field is
+//! Everything here has the same name as in `linux/iommufd_dirty.h`, where each field is
 //! described. The structures are for the ioctls of the same name: [`iommufd_dirty_read`] for
 //! [`IOMMUFD_DIRTY_READ`]. [`vfio_device_feature_dirty_tracker`] is the exception: it follows a
 //! `struct vfio_device_feature` and goes to [`VFIO_DEVICE_FEATURE`] of a VFIO device.

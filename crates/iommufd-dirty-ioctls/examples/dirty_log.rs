@@ -19,13 +19,13 @@ const PAGE: u64 = 4096;
 pub struct GuestBits(Vec<AtomicU64>);
 
 impl GuestBits {
-    /// Up to the end of the memory.
+    /// Covers the memory up to its end.
     pub fn new(end: u64) -> Self {
         let words = end.div_ceil(PAGE * 64);
         Self((0..words).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Takes out the bits, as address and length of each run of dirty pages.
+    /// Takes the bits out, as address and length of each run of dirty pages.
     pub fn take(&self) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for (word, first) in self.0.iter().zip((0..).step_by(64)) {
@@ -41,7 +41,7 @@ impl GuestBits {
         runs
     }
 
-    /// Where it is not known what was written.
+    /// For a range where it is not known what was written.
     fn set_all(&self, gpa: u64, length: u64) {
         for page in gpa / PAGE..(gpa + length).div_ceil(PAGE) {
             if let Some(word) = self.0.get((page / 64) as usize) {
@@ -67,7 +67,7 @@ pub struct DeviceLog {
 }
 
 impl DeviceLog {
-    /// When the first device is there.
+    /// Call this when the first device is there.
     pub fn new(context: Context) -> Self {
         Self {
             context,
@@ -79,18 +79,18 @@ impl DeviceLog {
     /// A device is plugged in, also while the log is on. It is in the iommufd, and attached.
     pub fn add_device(&self, device: BorrowedFd<'_>, cookie: u64) -> Result<()> {
         if self.context.device_has_tracker(device)? {
-            // Nothing was written yet: a guest does not know it.
+            // Nothing was written yet: the guest does not know it.
             let binding = Binding::new(Policy::Fail).cookie(cookie).assume_clean();
             self.context.bind_device(device, &binding)?;
         } else {
-            // Pre-copy does not converge with it. A VMM may rather refuse to migrate.
+            // Pre-copy does not converge with it. A VMM may prefer to refuse to migrate.
             self.context
                 .bind_untracked(UntrackedPolicy::AllDirty, cookie)?;
         }
         Ok(())
     }
 
-    /// Memory is mapped for the devices. To be called before it is, and before the guest knows.
+    /// Memory is mapped for the devices. Call this before it is, and before the guest knows.
     pub fn map(&mut self, iova: u64, length: u64, gpa: u64) -> Result<()> {
         self.context
             .add_clean_ranges(&[Range::new(iova, length)?])?;
@@ -123,7 +123,7 @@ impl DeviceLog {
         Ok(())
     }
 
-    /// The devices are stopped, by `pause()`: what is asked for now is the last.
+    /// The devices are stopped, by `pause()`: the next request is the last.
     pub fn paused(&mut self) {
         self.tracking = match std::mem::replace(&mut self.tracking, Tracking::Off) {
             Tracking::On(session) => Tracking::Paused(session.devices_stopped()),
@@ -131,7 +131,7 @@ impl DeviceLog {
         };
     }
 
-    /// `dirty_log()`: one call of the kernel for all devices and all memory. If it fails what was
+    /// `dirty_log()`: one call of the kernel for all devices and all memory. If it fails, what was
     /// found is among the bits, and the next call finds the rest.
     pub fn collect(&self, bits: &GuestBits) -> Result<()> {
         let mut request = Bitmaps::new(PageSize::KIB_4);

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 /// One open of `/dev/iommufd-dirty`: the trackers of one I/O address space, the ranges that they
-/// track, and one session at a time. Two address spaces are two contexts.
+/// track, and one session at a time. Two address spaces need two contexts.
 ///
-/// It can be shared by threads: the kernel does one call after the other. When the context, its
+/// It can be shared by threads: the kernel handles one call after the other. When the context, its
 /// session and its [`Tracker`]s are all dropped, everything is stopped and unbound.
 #[derive(Debug)]
 pub struct Context {
@@ -32,12 +32,12 @@ impl Shared {
         self.fd.as_fd()
     }
 
-    /// Must a call end that a signal has interrupted?
+    /// Must a call end if a signal has interrupted it?
     pub(crate) fn gives_up(&self, errno: Errno) -> bool {
         errno.raw() != libc::EINTR || self.interrupter.is_set()
     }
 
-    /// Makes a call, and again after a signal.
+    /// Makes a call, and repeats it after a signal.
     pub(crate) fn retry<T>(
         &self,
         mut call: impl FnMut(BorrowedFd<'_>) -> sys::Result<T>,
@@ -53,7 +53,7 @@ impl Shared {
 
 /// Lets a signal end the calls of a context.
 ///
-/// A signal alone does not: the call goes on where it was, and nothing is lost by that. When
+/// A signal alone does not: the call continues where it was, and nothing is lost by that. If
 /// [`set()`](Self::set) was called before the signal, the call ends with `EINTR`. A signal that
 /// comes just before the system call does not reach it: send it again until the thread is back.
 ///
@@ -67,7 +67,7 @@ impl Interrupter {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Signals end no calls any more.
+    /// Signals no longer end calls.
     pub fn reset(&self) {
         self.0.store(false, Ordering::SeqCst);
     }
@@ -89,7 +89,7 @@ pub struct Info {
     pub max_ranges: u32,
     /// Ranges of one READ, CLEAR or HARVEST.
     pub max_read_ranges: u32,
-    /// Bytes of kernel memory that one tracker's residual may hold; beyond it more is reported
+    /// Bytes of kernel memory that one tracker's residual may hold; beyond that more is reported
     /// than was written.
     pub max_residual: u64,
 }
@@ -109,7 +109,7 @@ pub struct StartReport {
 pub struct TrackerStart {
     /// Its id.
     pub id: u32,
-    /// As it was bound.
+    /// As given when it was bound.
     pub cookie: u64,
     /// Why it could not start.
     pub error: Option<Errno>,
@@ -127,7 +127,7 @@ impl Context {
         sys::open().map(Self::from).map_err(Error::Open)
     }
 
-    /// Makes another, empty context, for a program that was given one and may not open the node.
+    /// Creates another, empty context, for a program that was given one and may not open the node.
     pub fn another(&self) -> Result<Self> {
         let fd = self.shared.retry(sys::another).map_err(Error::Another)?;
         Ok(Self::from(fd))
@@ -148,7 +148,7 @@ impl Context {
         })
     }
 
-    /// What lets a signal end this context's calls, those of its session and of its trackers.
+    /// Lets a signal end the calls of this context, its session and its trackers.
     pub fn interrupter(&self) -> Interrupter {
         self.shared.interrupter.clone()
     }
@@ -174,7 +174,7 @@ impl Context {
         Ok(self.tracker(cmd.out_tracker_id))
     }
 
-    /// Has the VFIO device a tracker that can be bound?
+    /// Does the VFIO device have a tracker that can be bound?
     pub fn device_has_tracker(&self, device: impl AsFd) -> Result<bool> {
         match self.shared.retry(|_| sys::vfio_probe(device.as_fd())) {
             Ok(()) => Ok(true),
@@ -201,7 +201,7 @@ impl Context {
         Ok(self.tracker(feature.data.out_tracker_id))
     }
 
-    /// Puts in a member that cannot track, so that what is done about it is explicit.
+    /// Adds a member that cannot track, which makes explicit what is done about it.
     pub fn bind_untracked(&self, policy: UntrackedPolicy, cookie: u64) -> Result<Tracker> {
         let mut cmd = iommufd_dirty_bind_untracked {
             policy: Policy::from(policy) as u32,
@@ -227,13 +227,13 @@ impl Context {
         Ok(ids.map(|id| self.tracker(id)).collect())
     }
 
-    /// The ranges that the context tracks: ascending, and ranges that touch are one.
+    /// The ranges that the context tracks, in ascending order, with adjacent ranges joined.
     pub fn ranges(&self) -> Result<Vec<Range>> {
         self.listed(Range::default(), sys::list_ranges)
             .map_err(Error::Ranges)
     }
 
-    /// An array that the kernel fills, as long as it says.
+    /// An array that the kernel fills, of the length that it returns.
     fn listed<T: Copy>(
         &self,
         empty: T,
@@ -256,14 +256,14 @@ impl Context {
         self.change_ranges(0, ranges).map_err(Error::AddRanges)
     }
 
-    /// Adds ranges of which it is known that nothing has been written to them, as those that a
-    /// guest is about to map in its virtual IOMMU.
+    /// Adds ranges to which nothing is known to have been written, such as those that a guest is
+    /// about to map in its virtual IOMMU.
     pub fn add_clean_ranges(&self, ranges: &[Range]) -> Result<()> {
         self.change_ranges(IOMMUFD_DIRTY_RANGES_ASSUME_CLEAN, ranges)
             .map_err(Error::AddRanges)
     }
 
-    /// Removes ranges. What was not read or harvested of them is dropped.
+    /// Removes ranges. What was not read or harvested from them is dropped.
     pub fn remove_ranges(&self, ranges: &[Range]) -> Result<()> {
         self.change_ranges(IOMMUFD_DIRTY_RANGES_REMOVE, ranges)
             .map_err(Error::RemoveRanges)
@@ -322,8 +322,8 @@ impl Context {
         Stats::of(&self.shared, 0)
     }
 
-    /// Is a tracker in trouble of which nobody was told? Does not wait. To wait in an event loop,
-    /// poll the file descriptor for `EPOLLPRI`.
+    /// Does a tracker have trouble that was not acknowledged? Does not wait. To wait in an event
+    /// loop, poll the file descriptor for `EPOLLPRI`.
     ///
     /// [`Tracker::info()`] of the tracker acknowledges it.
     pub fn has_trouble(&self) -> Result<bool> {
@@ -339,8 +339,8 @@ pub struct StartOptions {
 }
 
 impl StartOptions {
-    /// Each tracker gets the coarsest granule that it has and that is not coarser than
-    /// `page_size`, else its finest.
+    /// Each tracker gets the coarsest of its granules that is not coarser than `page_size`, or else
+    /// its finest.
     pub fn new(page_size: PageSize) -> Self {
         Self {
             page_size,
@@ -365,8 +365,8 @@ impl StartOptions {
     }
 }
 
-/// One that is open already, of a program that was given it. It must be a `/dev/iommufd-dirty`,
-/// else its calls fail with `ENOTTY`.
+/// For a program that was given an open one. It must be a `/dev/iommufd-dirty`, or else its calls
+/// fail with `ENOTTY`.
 impl From<OwnedFd> for Context {
     fn from(fd: OwnedFd) -> Self {
         Self {

@@ -16,7 +16,7 @@ impl Errno {
         Self(errno)
     }
 
-    /// Of a result, which has 0 or a negative number.
+    /// From a result, which has 0 or a negative number.
     pub(crate) fn of_result(error: i32) -> Option<Self> {
         (error != 0).then(|| Self(error.wrapping_neg()))
     }
@@ -74,8 +74,8 @@ pub enum Error {
     /// BIND_UNTRACKED failed.
     #[error("cannot bind a member that cannot track: {0}")]
     BindUntracked(#[source] Errno),
-    /// UNBIND failed. After `EINTR` the tracker is still bound, and holds what it had, or the
-    /// context does.
+    /// UNBIND failed. After `EINTR` the tracker is still bound, and what it had is in the tracker
+    /// or in the context.
     #[error("cannot unbind a tracker: {0}")]
     Unbind(#[source] Errno),
     /// LIST failed.
@@ -88,30 +88,30 @@ pub enum Error {
     /// they report all their ranges dirty once.
     #[error("cannot add ranges: {0}")]
     AddRanges(#[source] Errno),
-    /// As [`Error::AddRanges`].
+    /// Like [`Error::AddRanges`].
     #[error("cannot remove ranges: {0}")]
     RemoveRanges(#[source] Errno),
     /// LIST_RANGES failed.
     #[error("cannot list the ranges: {0}")]
     Ranges(#[source] Errno),
-    /// START failed: no tracker is started. Of a dry run: START would fail.
+    /// START failed: no tracker is started. For a dry run: START would fail.
     #[error("cannot start tracking: {errno}")]
     Start {
-        /// Of the tracker that could not, or of the call.
+        /// The errno of the tracker that failed, or of the call.
         #[source]
         errno: Errno,
         /// Which tracker it was, and with `ERANGE` the nearest granules.
         report: StartReport,
     },
-    /// STOP failed in a tracker; all are stopped for all that. After `EINTR` none is, and the
+    /// STOP failed in a tracker; all are stopped nevertheless. After `EINTR` none is, and the
     /// session stops when it is dropped.
     #[error("tracking did not stop cleanly: {0}")]
     Stop(#[source] Errno),
     /// READ failed. What it had found is in the bitmaps, or among the extents. The rest is still
-    /// dirty, and the next READ delivers it; the same request goes on where this one failed.
+    /// dirty, and the next READ delivers it; the same request continues where this one failed.
     ///
-    /// With `EIO`, `ESHUTDOWN` and `EXDEV` a tracker cannot say what was written: take all of
-    /// its ranges for dirty, or give it another policy and go on.
+    /// With `EIO`, `ESHUTDOWN` and `EXDEV` a tracker cannot report what was written: treat all
+    /// its ranges as dirty, or give it another policy and continue.
     #[error("cannot read what is dirty: {errno}")]
     Read {
         /// Why.
@@ -120,10 +120,10 @@ pub enum Error {
         /// What the round had found until then, and which tracker failed.
         report: ReadReport,
     },
-    /// CLEAR failed. Some of the pages may still be dirty; none that was not asked for is clean.
+    /// CLEAR failed. Some of the pages may still be dirty; no page that was not asked for is clean.
     #[error("cannot clear what is dirty: {0}")]
     Clear(#[source] Errno),
-    /// HARVEST failed, and not in a tracker: do not unmap. What was harvested before is kept,
+    /// HARVEST failed, but not in a tracker: do not unmap. What was harvested before is kept,
     /// the rest is where it was.
     #[error("cannot harvest what is dirty: {0}")]
     Harvest(#[source] Errno),
@@ -161,9 +161,9 @@ pub enum Error {
     /// There is not a bitmap for each range. No call was made, and nothing is lost.
     #[error("{ranges} ranges and {bitmaps} bitmaps")]
     BitmapsMissing {
-        /// As many were needed.
+        /// How many were needed.
         ranges: usize,
-        /// As many were given.
+        /// How many were given.
         bitmaps: usize,
     },
 }

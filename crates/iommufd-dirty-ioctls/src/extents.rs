@@ -11,9 +11,9 @@ use iommufd_dirty_bindings::*;
 
 /// A request to READ extents: ranges, and room for extents.
 ///
-/// It keeps what the kernel has delivered and the iterator has not handed out yet. An iterator
+/// It keeps what the kernel has delivered and the iterator has not returned yet. An iterator
 /// that is dropped early loses nothing: the next one begins with the rest. But keep the request:
-/// with it go the extents that are in it.
+/// the extents in it are lost with it.
 #[derive(Debug)]
 pub struct Extents {
     round: Round,
@@ -21,10 +21,10 @@ pub struct Extents {
     #[cfg(feature = "vm-memory")]
     ranges: Vec<Range>,
     buffer: Vec<Range>,
-    /// Of `buffer`, what the kernel has written, and how much of that was handed out.
+    /// How much of `buffer` the kernel has written, and how much of that was returned.
     written: usize,
     taken: usize,
-    /// The flags of a round that is complete, but for what is in `buffer`.
+    /// The flags of a round that is complete except for what is in `buffer`.
     complete: Option<u32>,
 }
 
@@ -61,12 +61,12 @@ impl Extents {
         self
     }
 
-    /// As [`Bitmaps::restart()`](crate::Bitmaps::restart). What is in the request stays there.
+    /// Like [`Bitmaps::restart()`](crate::Bitmaps::restart). What is in the request stays there.
     pub fn restart(&mut self) {
         self.round.restart();
     }
 
-    /// What the round has found so far, or the last one found.
+    /// What this round has found so far, or what the last one found.
     pub fn report(&self) -> &ReadReport {
         &self.round.report
     }
@@ -89,9 +89,9 @@ impl Extents {
 }
 
 /// The extents of one round, which ascend in each of its ranges. Ends after an error; then another
-/// iterator over the same request goes on.
+/// iterator over the same request continues.
 ///
-/// A round that was ended by a signal and goes on may report a page larger than 4 KiB again.
+/// A round that was interrupted by a signal and continues may repeat a page larger than 4 KiB.
 #[derive(Debug)]
 pub struct ExtentsIter<'s, 'r> {
     running: &'s Running,

@@ -3,7 +3,7 @@
 #![doc = include_str!("../README.md")]
 //! ## What does not compile
 //!
-//! READ is for a [`Session`], which START makes:
+//! READ needs a [`Session`], which START returns:
 //!
 //! ```no_run
 //! # use iommufd_dirty_ioctls::{Bitmaps, Context, PageSize, StartOptions};
@@ -20,7 +20,7 @@
 //! # Ok::<(), iommufd_dirty_ioctls::Error>(())
 //! ```
 //!
-//! When the devices are stopped, there is the [`LastRound`], and pre-copy is over:
+//! Once the devices are stopped there is the [`LastRound`], and pre-copy is over:
 //!
 //! ```no_run
 //! # use iommufd_dirty_ioctls::{Bitmaps, Session, PageSize, StartOptions};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! READ into the bitmaps of vm-memory. Their words are private, so that the way is by extents.
+//! READ into the bitmaps of vm-memory. Their words are private, so extents are used.
 
 use crate::{Error, Extents, ExtentsIter, ReadReport, Result};
 use vm_memory::bitmap::AtomicBitmap;

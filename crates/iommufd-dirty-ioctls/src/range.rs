@@ -15,7 +15,7 @@ pub struct Range {
 const _: () = assert!(size_of::<Range>() == size_of::<iommufd_dirty_range>());
 
 impl Range {
-    /// From `iova` on `length` bytes. [`Error::Range`] if it is empty or wraps.
+    /// `length` bytes from `iova` on. [`Error::Range`] if it is empty or wraps.
     pub const fn new(iova: u64, length: u64) -> Result<Self> {
         if length == 0 || iova.checked_add(length - 1).is_none() {
             return Err(Error::Range { iova, length });

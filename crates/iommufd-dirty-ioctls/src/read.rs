@@ -10,7 +10,7 @@ use iommufd_dirty_bindings::*;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
-/// What a READ or HARVEST has to say besides.
+/// What a READ or HARVEST reports in addition.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Status(u32);
 
@@ -65,7 +65,7 @@ impl fmt::Debug for Status {
 /// What a round found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadReport {
-    /// Pages: the bits that were set and that were not set already, or the pages in the extents.
+    /// Pages: the bits that were set and were not set before, or the pages in the extents.
     pub dirty: u64,
     /// Of all trackers.
     pub status: Status,
@@ -79,9 +79,9 @@ pub struct ReadReport {
 pub struct TrackerRead {
     /// Its id.
     pub id: u32,
-    /// As it was bound.
+    /// As given when it was bound.
     pub cookie: u64,
-    /// Because of which its policy stands in for it.
+    /// The error because of which its policy stands in for it.
     pub error: Option<Errno>,
     /// Its own.
     pub status: Status,
@@ -127,7 +127,7 @@ pub(crate) struct Round {
     pub(crate) report: ReadReport,
 }
 
-/// What a call leaves to do.
+/// What remains to be done after a call.
 pub(crate) enum After {
     Complete,
     More,
@@ -145,13 +145,13 @@ impl Round {
         }
     }
 
-    /// What the next call does is the beginning of a round.
+    /// The next call begins a round.
     pub(crate) fn restart(&mut self) {
         self.underway = None;
     }
 
     /// The next call. Returns how many extents it wrote. `flags` is FINAL or 0: a round is FINAL
-    /// only if all its calls are, so that another one begins where this changes.
+    /// only if all its calls are, so another one begins where this changes.
     pub(crate) fn call(
         &mut self,
         running: &Running,
@@ -176,7 +176,7 @@ impl Round {
         self.report.add(&self.cmd, &results);
         let after = match result {
             Err(errno) if running.shared.gives_up(errno) => self.failed(errno),
-            // Goes on where the signal came.
+            // Continues where the signal came.
             Err(_) => After::More,
             Ok(()) if self.cmd.out_status & IOMMUFD_DIRTY_STATUS_MORE != 0 => After::More,
             Ok(()) => {
@@ -222,8 +222,8 @@ impl Round {
 /// # Ok::<(), iommufd_dirty_ioctls::Error>(())
 /// ```
 ///
-/// A bitmap must lie in memory that is there to stay: of a file that is truncated while a call
-/// lasts, bits go with the pages.
+/// The memory of a bitmap must stay in place: if a file is truncated while a call lasts, the bits
+/// are lost with the pages.
 #[derive(Debug)]
 pub struct Bitmaps<'a> {
     round: Round,
@@ -255,11 +255,11 @@ impl<'a> Bitmaps<'a> {
         self.with_offset(range, bitmap, 0)
     }
 
-    /// Adds a range, whose first page is bit `bit_offset` of `bitmap`. So a range that a virtual
-    /// IOMMU has mapped is translated: the bitmap is that of the guest's memory, and the offset
-    /// its page there. Ranges may share a bitmap.
+    /// Adds a range, whose first page is bit `bit_offset` of `bitmap`. This translates a range that
+    /// a virtual IOMMU has mapped: the bitmap is that of the guest's memory, and the offset is the
+    /// page there. Ranges may share a bitmap.
     ///
-    /// Ascending ranges take the fewest calls of a device. [`Error::BitmapTooShort`].
+    /// Ascending ranges need the fewest calls of a device. [`Error::BitmapTooShort`].
     pub fn with_offset(
         mut self,
         range: Range,
@@ -291,7 +291,7 @@ impl<'a> Bitmaps<'a> {
         self
     }
 
-    /// After an error: the next READ begins a new round, rather than go on where this one failed.
+    /// After an error: the next READ begins a new round instead of continuing this one.
     /// Nothing is lost by that, and what was delivered is not delivered again.
     pub fn restart(&mut self) {
         self.round.restart();

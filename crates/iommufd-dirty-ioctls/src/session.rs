@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 /// The trackers of a context track.
 ///
-/// To drop it is to give up: tracking stops, and what was not read is dropped. A migration that
-/// succeeds ends by [`devices_stopped()`](Self::devices_stopped).
+/// Dropping it gives up: tracking stops, and what was not read is dropped. A migration that
+/// succeeds ends with [`devices_stopped()`](Self::devices_stopped).
 #[derive(Debug)]
 pub struct Session {
     running: Running,
@@ -30,7 +30,7 @@ pub struct LastRound {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) shared: Arc<Shared>,
-    /// As many results a READ has at most.
+    /// The maximum number of results of a READ.
     pub(crate) room: usize,
     stopped: bool,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Running {
 pub struct Harvested {
     /// Of all ranges.
     pub status: Status,
-    /// The first error of a tracker. Its ranges are noted as dirty: unmap, and the next READ
+    /// The first error of a tracker. Its ranges are recorded as dirty: unmap, and the next READ
     /// reports them.
     pub error: Option<Errno>,
 }
@@ -62,24 +62,24 @@ impl Session {
         &self.report
     }
 
-    /// A round: sets the bits of what was written since the last one. Bits that are set stay so.
+    /// A round: sets the bits of what was written since the last round. Bits that are set stay set.
     ///
-    /// Goes on after signals. If it fails, what was found is in the bitmaps, and the same request
-    /// goes on where it failed; see [`Bitmaps::restart()`].
+    /// Continues after signals. If it fails, what was found is in the bitmaps, and the same request
+    /// continues where it failed; see [`Bitmaps::restart()`].
     pub fn read(&self, request: &mut Bitmaps<'_>) -> Result<ReadReport> {
         request.read(&self.running, 0)
     }
 
-    /// A round as an iterator: the extents that were written since the last one.
+    /// A round as an iterator: the extents that were written since the last round.
     pub fn extents<'s, 'r>(&'s self, request: &'r mut Extents) -> ExtentsIter<'s, 'r> {
         ExtentsIter::new(&self.running, request, 0)
     }
 
     /// Marks what was written since the last round in the bitmaps of vm-memory: `bitmaps` has one
-    /// for each range of `request`, in this order, whose first byte is the range's.
+    /// for each range of `request`, in this order, with the same first byte.
     ///
-    /// Bits that are set stay so. If it fails, what was found is marked, and the same request
-    /// goes on.
+    /// Bits that are set stay set. If it fails, what was found is marked, and the same request
+    /// continues.
     #[cfg(feature = "vm-memory")]
     pub fn mark(
         &self,
@@ -103,7 +103,7 @@ impl Session {
         count.read(&self.running, 0)
     }
 
-    /// Makes the pages clean whose bits are set, after a READ that kept them dirty
+    /// Clears the pages whose bits are set, after a READ that kept them dirty
     /// ([`Bitmaps::keep_dirty()`]). Clear first, then copy the pages.
     pub fn clear(&self, bitmaps: &Bitmaps<'_>) -> Result<Status> {
         let shared = &self.running.shared;
@@ -121,11 +121,11 @@ impl Session {
         Ok(status)
     }
 
-    /// Before the ranges are unmapped: saves what is dirty in them, of trackers that would lose
-    /// it, for the next READ. The devices must not write to them any more.
+    /// To be called before the ranges are unmapped: for trackers that would lose it, saves what is
+    /// dirty in them for the next READ. The devices must no longer write to them.
     ///
-    /// If this fails, do not unmap. Not for an address that may be mapped to another page before
-    /// the next READ, as with a virtual IOMMU: read it there instead.
+    /// If this fails, do not unmap. Do not use it for an address that may be mapped to another page
+    /// before the next READ, as with a virtual IOMMU: read it instead.
     pub fn harvest(&self, ranges: &[Range], only: Option<&Tracker>) -> Result<Harvested> {
         let shared = &self.running.shared;
         let mut cmd = iommufd_dirty_harvest {
@@ -144,7 +144,7 @@ impl Session {
             });
             match result {
                 Ok(()) => return Ok(done),
-                // The kernel has noted the range as dirty, and goes on behind it.
+                // The kernel has recorded the range as dirty, and continues behind it.
                 Err(errno) if is_of_tracker(errno) => {
                     done.error.get_or_insert(errno);
                 }
@@ -156,8 +156,8 @@ impl Session {
         }
     }
 
-    /// The devices are stopped, and write no more. What is read from now on is read with FINAL;
-    /// there is no way back to pre-copy but to start again.
+    /// The devices are stopped, and write no more. From now on reads have FINAL; the only way back
+    /// to pre-copy is to start again.
     pub fn devices_stopped(self) -> LastRound {
         LastRound {
             running: self.running,
@@ -170,7 +170,7 @@ impl Session {
     }
 }
 
-/// Of a tracker, rather than of the call.
+/// An error of a tracker rather than of the call.
 fn is_of_tracker(errno: Errno) -> bool {
     matches!(
         errno.raw(),
@@ -179,17 +179,17 @@ fn is_of_tracker(errno: Errno) -> bool {
 }
 
 impl LastRound {
-    /// As [`Session::read()`], for the last time. If it fails, it may be called again.
+    /// Like [`Session::read()`], for the last time. If it fails, it may be called again.
     pub fn read(&self, request: &mut Bitmaps<'_>) -> Result<ReadReport> {
         request.read(&self.running, IOMMUFD_DIRTY_READ_FINAL)
     }
 
-    /// As [`Session::extents()`], for the last time.
+    /// Like [`Session::extents()`], for the last time.
     pub fn extents<'s, 'r>(&'s self, request: &'r mut Extents) -> ExtentsIter<'s, 'r> {
         ExtentsIter::new(&self.running, request, IOMMUFD_DIRTY_READ_FINAL)
     }
 
-    /// As [`Session::mark()`], for the last time.
+    /// Like [`Session::mark()`], for the last time.
     #[cfg(feature = "vm-memory")]
     pub fn mark(
         &self,

@@ -67,8 +67,8 @@ const fn size_of_u32<T>() -> u32 {
     size_of::<T>() as u32
 }
 
-/// The length of an array, for the kernel. One that is longer than the kernel can be told is cut:
-/// of results and extents that is as good, and of ranges the kernel takes far fewer.
+/// The length of an array, for the kernel. If it does not fit into the field it is cut: for results
+/// and extents that is as good, and the kernel takes far fewer ranges.
 fn len_u32<T>(array: &[T]) -> u32 {
     u32::try_from(array.len()).unwrap_or(u32::MAX)
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! A tracker: what it is, and what is to be done if it cannot track.
+//! A tracker: what it is, and what to do if it cannot track.
 
 use crate::context::Shared;
 use crate::{sys, Errno, Error, Result};
 use iommufd_dirty_bindings::*;
 use std::sync::Arc;
 
-/// What is to be done about a tracker that cannot track.
+/// What to do about a tracker that cannot track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Policy {
@@ -27,12 +27,12 @@ impl Policy {
     }
 }
 
-/// What is to be done about a member that never can track: not [`Policy::Fail`].
+/// What to do about a member that can never track: not [`Policy::Fail`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UntrackedPolicy {
-    /// As [`Policy::Ignore`].
+    /// Like [`Policy::Ignore`].
     Ignore,
-    /// As [`Policy::AllDirty`].
+    /// Like [`Policy::AllDirty`].
     AllDirty,
 }
 
@@ -63,14 +63,14 @@ impl Binding {
         }
     }
 
-    /// A number of the program's own, which comes back with all that is reported about the
+    /// A number of the program's own, which is returned with everything that is reported about the
     /// tracker.
     pub fn cookie(self, cookie: u64) -> Self {
         Self { cookie, ..self }
     }
 
-    /// Bound while tracking, the ranges are not reported dirty once for it: nothing has been
-    /// written yet.
+    /// If it is bound while tracking, the ranges are not reported dirty once for it: nothing has
+    /// been written yet.
     pub fn assume_clean(self) -> Self {
         Self {
             assume_clean: true,
@@ -103,7 +103,7 @@ pub enum Kind {
     Unknown(u32),
 }
 
-/// What a tracker does at present.
+/// What a tracker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
@@ -121,7 +121,7 @@ pub enum State {
     Unknown(u32),
 }
 
-/// What a tracker is, can do, and does now.
+/// What a tracker is, can do, and is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrackerInfo {
@@ -135,7 +135,7 @@ pub struct TrackerInfo {
     pub error: Option<Errno>,
     /// Bits of `enum iommufd_dirty_caps`.
     pub caps: u32,
-    /// The granules that it can do: bit n is 2^n bytes.
+    /// The granules that it supports: bit n is 2^n bytes.
     pub page_sizes: u64,
     /// Bytes, the granule in force; 0 while it does not track.
     pub granule: u64,
@@ -143,13 +143,13 @@ pub struct TrackerInfo {
     pub max_ranges: u32,
     /// Ranges in force, after joining.
     pub ranges: u32,
-    /// Bytes that its ranges must cover in all, at least.
+    /// Bytes that its ranges must cover in total, at least.
     pub min_span: u64,
-    /// Bytes that its ranges may cover in all; 0 is no limit.
+    /// Bytes that its ranges may cover in total; 0 is no limit.
     pub max_span: u64,
     /// Bytes of kernel memory held for it.
     pub memory: u64,
-    /// As it was bound.
+    /// As given when it was bound.
     pub cookie: u64,
     /// As its owner named it.
     pub name: String,
@@ -161,9 +161,9 @@ pub struct TrackerInfo {
 pub struct Stats {
     /// Reads so far; of a context, calls of READ.
     pub reads: u64,
-    /// Of these, the ones that failed.
+    /// How many of these failed.
     pub errors: u64,
-    /// Of the last one that failed.
+    /// The errno of the last one that failed.
     pub last_error: Option<Errno>,
     /// Dirty extents that were recorded.
     pub extents: u64,
@@ -173,19 +173,19 @@ pub struct Stats {
     pub max_read_ns: u64,
     /// Bytes of kernel memory.
     pub memory: u64,
-    /// Of these, bitmaps.
+    /// How many of these are bitmaps.
     pub bitmap_bytes: u64,
     /// Bytes of I/O address space that are dirty in the residual.
     pub residual_bytes: u64,
     /// Bytes of kernel memory that the residual takes.
     pub residual_memory: u64,
-    /// Bytes that were reported dirty in this session, or will be, and of which it is not known
-    /// whether they were written.
+    /// Bytes that were reported dirty in this session, or will be, and that may not have been
+    /// written.
     pub overreported: u64,
 }
 
 impl Stats {
-    /// Of a tracker; 0 is the context as a whole.
+    /// For a tracker; 0 is the context as a whole.
     pub(crate) fn of(shared: &Shared, tracker_id: u32) -> Result<Self> {
         let mut cmd = iommufd_dirty_stats {
             tracker_id,
@@ -210,7 +210,7 @@ impl Stats {
     }
 }
 
-/// A member of a context. To drop it does not unbind it; [`Context::trackers()`] finds it again.
+/// A member of a context. Dropping it does not unbind it; [`Context::trackers()`] finds it again.
 ///
 /// [`Context::trackers()`]: crate::Context::trackers
 #[derive(Debug, Clone)]
@@ -229,7 +229,7 @@ impl Tracker {
         self.id
     }
 
-    /// What it is, can do, and does now. Acknowledges its trouble.
+    /// What it is, can do, and is doing. Acknowledges its trouble.
     pub fn info(&self) -> Result<TrackerInfo> {
         let mut cmd = iommufd_dirty_tracker_info {
             tracker_id: self.id,
@@ -310,7 +310,7 @@ impl Tracker {
     }
 }
 
-/// The id of `only` for a call of the context `shared`; 0 is all. `ENOENT` if it is of another.
+/// The id of `only` for a call of the context `shared`; 0 is all. `ENOENT` if it is of another one.
 pub(crate) fn id_in(shared: &Arc<Shared>, only: Option<&Tracker>) -> sys::Result<u32> {
     match only {
         None => Ok(0),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! What stands for a guest's driver: the engine by which a virtual function of mlx5-model writes
-//! what it is told to. Its registers are in the last page of BAR 0, big-endian.
+//! Stands in for a guest's driver: the engine that makes a virtual function of mlx5-model write
+//! what is asked for. Its registers are in the last page of BAR 0, big-endian.
 
 use crate::memory::{PAGE, SIZE};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -47,7 +47,7 @@ impl<'a> Engine<'a> {
             .region_write(VFIO_PCI_BAR0_REGION_INDEX, &bytes, REGISTERS + register);
     }
 
-    /// Returns how many writes failed, and all ones if the device does not answer.
+    /// Returns how many writes failed, or all ones if the device does not answer.
     fn fill(&self, offset: u64, length: u32, pattern: u32) -> u32 {
         let iova = self.iova + offset;
         self.set(IOVA_HIGH, (iova >> 32) as u32);
@@ -61,7 +61,7 @@ impl<'a> Engine<'a> {
         u32::from_be_bytes(failed)
     }
 
-    /// Writes a little to pages here and there, and once more after it was told to stop: there is
+    /// Writes a little to pages here and there, and once more after it was asked to stop: there is
     /// always something left for the last round.
     pub fn write_until(
         &self,

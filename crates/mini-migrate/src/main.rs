@@ -33,7 +33,7 @@ use vfio_ioctls::{VfioDevice, VfioIommufd};
 
 /// Where the devices see the memory.
 const IOVA: u64 = 0x1_0000_0000;
-/// So few pages are sent while the devices are stopped without harm.
+/// This many pages can be sent while the devices are stopped.
 const PAGES_FOR_PAUSE: u64 = 16;
 const MAX_ROUNDS: usize = 12;
 
@@ -94,7 +94,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// The types of vfio-ioctls and iommufd-ioctls say what their descriptor is, and that is all.
+/// The types of vfio-ioctls and iommufd-ioctls only give the number of their descriptor.
 fn fd_of(device: &VfioDevice) -> BorrowedFd<'_> {
     // SAFETY: the device has it open for as long as it is borrowed.
     unsafe { BorrowedFd::borrow_raw(device.as_raw_fd()) }

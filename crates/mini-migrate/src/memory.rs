@@ -13,7 +13,7 @@ pub const SIZE: u64 = 16 << 20;
 pub struct Memory(MmapRegion);
 
 impl Memory {
-    /// In huge pages: a virtual IOMMU has few entries to tell of.
+    /// In huge pages, so that a virtual IOMMU has few entries to report.
     pub fn new() -> Result<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB;
         let region = MmapRegionBuilder::new(SIZE as usize)
@@ -40,7 +40,7 @@ impl Memory {
         Ok(())
     }
 
-    /// In how many pages is `other` not the same?
+    /// In how many pages does `other` differ?
     pub fn differences(&self, other: &[u8]) -> Result<u64> {
         if other.len() as u64 != SIZE {
             return Err("the other process has another size of memory".into());

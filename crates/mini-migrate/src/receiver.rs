@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The other process. Over a socket, it gets pages with where they belong, and at the end it sends
+//! The other process. Over a socket it receives pages with their addresses, and at the end it sends
 //! back what it has.
 
 use crate::memory::{PAGE, SIZE};

@@ -204,7 +204,7 @@ fn a_signal_ends_nothing() {
 #[test]
 fn a_signal_ends_each_call_if_it_shall() {
     each(|n, (number, _)| {
-        // There is no context yet that could be told.
+        // There is no context yet that could be informed.
         if number == fake::OPEN {
             return;
         }
