@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What a person types. kbuild reads Kbuild instead.
+# The targets that people use. kbuild reads Kbuild instead.
 
 KDIR_DEFAULT := /lib/modules/$(shell uname -r)/build
 LLVM ?= 1
@@ -17,7 +17,7 @@ help:
 	@echo '  test             set up what is missing, and run every test'
 	@echo '  vm               a shell in a VM with the modules loaded'
 	@echo '  bench            measure in a VM; a table, and build/bench.json'
-	@echo '  fuzz             feed vfio-mlx5 what a firmware may say, for SECONDS= (default 600)'
+	@echo '  fuzz             feed vfio-mlx5 what firmware may say, for SECONDS= (default 600)'
 	@echo '  check            static checks: rustfmt, clippy, checkpatch, sparse, shellcheck'
 	@echo 'For a kernel of your own:'
 	@echo '  modules          build the modules for KDIR, into build/modules'

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# make check: what can be said about the source without running it.
+# make check: checks the source without running it.
 . "$(dirname "$0")/lib.sh"
 
 failed=0
@@ -48,7 +48,7 @@ check clippy-crates 'export RUSTC_WRAPPER=/repo/tools/testing/vm/rustc-let-chain
 check bindings 'crates/iommufd-dirty-bindings/regenerate.sh /kernel/build/usr/include |
 	diff -u crates/iommufd-dirty-bindings/src/bindings.rs -'
 
-# From the beginning: only what is compiled is looked at.
+# From scratch: only what is compiled is checked.
 check "clippy-sparse-W1" 'rm -rf build/check
 	make -C /kernel/build LLVM=1 CLIPPY=1 C=2 W=1 M=/repo MO=/repo/build/check modules \
 		> build/check.log 2>&1 || { cat build/check.log; exit 1; }
@@ -67,11 +67,11 @@ cd /tmp'
 check checkpatch-kernel "$checkpatch"'
 	checkpatch "" -f $(find /repo/drivers /repo/include /repo/tools/testing/mlx5-model -name "*.[ch]" ! -name trace.h)'
 
-# A tracepoint is laid out like nothing else.
+# Tracepoints have a layout of their own.
 check checkpatch-trace "$checkpatch"'
 	checkpatch OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT -f $(find /repo/drivers -name trace.h)'
 
-# What kselftest_harness.h makes of a test, and what only the kernel shall not do.
+# What kselftest_harness.h makes of a test, and what only kernel code must not do.
 check checkpatch-tests "$checkpatch"'
 	types=COMPLEX_MACRO,MACRO_ARG_REUSE,MACRO_WITH_FLOW_CONTROL,NAKED_SSCANF
 	types=$types,MULTISTATEMENT_MACRO_USE_DO_WHILE
@@ -89,8 +89,8 @@ check checkpatch-patches "$checkpatch"'
 	types=UNKNOWN_COMMIT_ID,FILE_PATH_CHANGES,LINE_SPACING
 	checkpatch $types $(find /repo/patches -maxdepth 1 -name "*.patch" | LC_ALL=C sort)'
 
-# Not told: scripts for another shell in single quotes (SC2016), variables for
-# who sources lib.sh (SC2034), ls of names made here (SC2010, SC2012), the stage (SC1090).
+# Not reported: scripts for another shell in single quotes (SC2016), variables for the
+# scripts that source lib.sh (SC2034), ls of names made here (SC2010, SC2012), the stage (SC1090).
 check shellcheck 'find .ci crates/iommufd-dirty-bindings tools -name "*.sh" -o -path "*/guest/init" -o -path "*/.ci/run" |
 	xargs shellcheck -x -P SCRIPTDIR -e SC2016,SC2034,SC2010,SC2012,SC1090'
 

@@ -32,7 +32,7 @@ if [ -e /dev/kvm ]; then
 	groups=--groups=$(stat -c %g /dev/kvm)
 fi
 
-# Nothing of the caller's environment steers a build, but for the proxies.
+# Nothing in the caller's environment affects a build, except the proxies.
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8 \
 	TERM="${TERM:-dumb}" CARGO_HOME=/cargo CARGO_TARGET_DIR=/repo/build/cargo \
 	KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=user KBUILD_BUILD_HOST=host \

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# make fuzz: feeds the driver of drivers/vfio-mlx5 what a firmware may say, or who
-# migrates a VF, by cargo-fuzz.
+# make fuzz: uses cargo-fuzz to feed the driver of drivers/vfio-mlx5 what firmware, or a
+# program that migrates a VF, may say.
 #
-# fuzz.sh SECONDS KERNEL: so long each target, with the layouts of KERNEL's source. What
-# was found interesting is kept in build/fuzz/, and is what the next run begins with.
+# fuzz.sh SECONDS KERNEL: runs each target for SECONDS, with the layouts of KERNEL's source.
+# Interesting inputs are kept in build/fuzz/, and the next run begins with them.
 . "$(dirname "$0")/lib.sh"
 
 # One that the root's rustc builds.
@@ -20,8 +20,8 @@ if [ ! -e "$entry" ]; then
 fi
 use_entry "$entry"
 
-# There is neither a nightly rustc nor a sanitizer in the root: rustc takes the options
-# all the same, and finds panics, overflows, and what the targets assert.
+# There is neither a nightly rustc nor a sanitizer in the root: rustc accepts the options
+# all the same, and finds panics, overflows, and failed assertions of the targets.
 in_root "$entry" sh -ec '
 	export PATH="/cargo/bin:$PATH" RUSTC_BOOTSTRAP=1 CXX=clang++
 	cargo fuzz --version 2> /dev/null | grep -qF "'$CARGO_FUZZ'" ||

@@ -6,10 +6,10 @@
 entry=$(kernel_entry kdir)
 image=$KDIR/arch/x86/boot/bzImage
 
-[ -f "$KDIR/.config" ] || die "KDIR=$KDIR has no .config: it is no built kernel tree"
+[ -f "$KDIR/.config" ] || die "KDIR=$KDIR has no .config: it is not a built kernel tree"
 [ -f "$image" ] || die "KDIR=$KDIR has no kernel: run 'make bzImage modules' there"
 [ -f "$(kdir_source)/tools/testing/selftests/kselftest_harness.h" ] ||
-	die "KDIR=$KDIR has headers only, no source: 'make modules' is all that it is good for"
+	die "KDIR=$KDIR has only headers, no source: it can only be used for 'make modules'"
 
 mkdir -p "$entry/src"
 cp "$image" "$entry/bzImage"

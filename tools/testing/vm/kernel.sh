@@ -43,9 +43,9 @@ make_source() {
 	done
 }
 
-# A finished build that differs in little: the newest one with the same configuration,
+# A finished build that differs only a little: the newest one with the same configuration,
 # or else the newest one of the same name. Fast and stock differ in the patches only. A
-# build goes on from a copy of it. What is patched in one of the two must look newer
+# build continues from a copy of it. What is patched in one of the two must look newer
 # than its objects, unless it is the same in both.
 find_seed() {
 	local like entry newest='' wanted
@@ -92,7 +92,7 @@ configure() {
 	check_config
 }
 
-# kconfig drops without a word what cannot be had.
+# kconfig silently drops what is not possible.
 check_config() {
 	local missing
 	missing=$(awk -F= '
@@ -108,7 +108,7 @@ check_config() {
 	if [ -n "$missing" ]; then
 		say "$missing"
 		die "the $name kernel's .config lacks these lines of tools/testing/vm/config:" \
-			"something that they depend on is not asked for"
+			"something that they depend on is not enabled"
 	fi
 }
 
@@ -136,7 +136,7 @@ else
 	unpack
 	seed=$(find_seed)
 	if [ -d "$part" ]; then
-		say "$name kernel: going on where an earlier run was interrupted"
+		say "$name kernel: continuing where an earlier run was interrupted"
 	else
 		rm -rf "$CACHE/kernel-$name"-*.part*
 		mkdir -p "$part.new"

@@ -10,7 +10,7 @@ OUT=$REPO/build
 LOGS=$OUT/logs
 CACHE=${XDG_CACHE_HOME:-${HOME:?HOME is not set: set it, or XDG_CACHE_HOME}/.cache}/iommufd-dirty
 
-# From the command line of make; a relative path is good for that directory only.
+# From the command line of make; a relative path is valid in that directory only.
 KDIR=${KDIR:+$(realpath "$KDIR")}
 KSRC=${KSRC:+$(realpath "$KSRC")}
 export KDIR KSRC
@@ -35,17 +35,17 @@ need_root() {
 		return
 	fi
 	command -v sudo > /dev/null ||
-		die "this takes root, and there is no sudo: run it as root, or install sudo"
+		die "this needs root, and there is no sudo: run it as root, or install sudo"
 	say "sudo is for a chroot: the toolchain root is made by debootstrap, and entered with" \
 		"mounts of its own. What is built in it is built as $(id -un)."
-	sudo -v || die "sudo is refused to $(id -un): run it as root"
+	sudo -v || die "$(id -un) may not use sudo: run it as root"
 	while pause 50 && kill -0 $$ 2> /dev/null; do
 		sudo -n -v
 	done &
 	export SUDO_KEPT=1
 }
 
-# As root: itself; else through sudo.
+# Runs a command as root, through sudo if need be.
 as_root() {
 	if [ "$(id -u)" -eq 0 ]; then
 		"$@"
@@ -58,7 +58,7 @@ hash_of() { sha256sum | cut -c 1-16; }
 
 ROOT=$CACHE/root-$(cat "$VM/packages" "$VM/root.sh" | hash_of)
 
-# One at a time makes what is at the path $1. Held until the script ends.
+# One process at a time makes what is at the path $1. Held until the script ends.
 lock() {
 	local fd
 	mkdir -p "$(dirname "$1")"
@@ -77,7 +77,7 @@ use_entry() {
 	flock -s "$fd"
 }
 
-# Removes those of the entries $2... that nobody uses, but for the $1 newest.
+# Removes the entries $2... that nobody uses, except the $1 newest.
 prune() {
 	local keep=$1 entry
 	shift
@@ -97,14 +97,14 @@ config_of() {
 	fi
 }
 
-# The patches of kernel $1, in their order. Who brings a source patches it himself.
+# The patches of kernel $1, in their order. A source given by KSRC is not patched here.
 patches_of() {
 	if [ "$1" != stock ] && [ -z "${KSRC:-}" ]; then
 		find "$REPO/patches" -maxdepth 1 -name '*.patch' | LC_ALL=C sort
 	fi
 }
 
-# The cache's entry of kernel $1: its name tells everything that made it.
+# The cache's entry of kernel $1: its name depends on everything that made it.
 kernel_entry() {
 	local key
 	if [ "$1" = kdir ]; then
@@ -148,7 +148,7 @@ source_of() {
 	fi
 }
 
-# in_root KERNEL COMMAND...: runs COMMAND in the toolchain root, as who called.
+# in_root KERNEL COMMAND...: runs COMMAND in the toolchain root, as the calling user.
 # It sees this repository at /repo, the entry KERNEL at /kernel with its source
 # at /kernel/src, and nothing else of the machine.
 in_root() {

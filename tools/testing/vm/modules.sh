@@ -7,7 +7,7 @@ name=$1
 kernel=$(kernel_entry "$name")
 dir=$OUT/$name
 
-# kbuild would find them in the place of those that it shall make.
+# kbuild would find them instead of those that it has to make.
 stray=$(find "$REPO/drivers" "$REPO/tools" -name '*.o' -print -quit)
 if [ -n "$stray" ]; then
 	die "$stray comes from a build inside the source and is in the way: run 'make clean'"

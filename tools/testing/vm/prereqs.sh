@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Checks all that the build takes of the host, in one go. What Debian and Ubuntu
+# Checks everything that the build needs from the host, in one go. What Debian and Ubuntu
 # have as a package is installed.
 . "$(dirname "$0")/lib.sh"
 

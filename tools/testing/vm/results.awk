@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# Counts the KTAP results of a stage (guest/lib.sh tells their form). Prints
+# Counts the KTAP results of a stage (guest/lib.sh describes their form). Prints
 # "passed failed skipped" and, before it, a line for each thing that is wrong.
 
 # The plan and the status of a program, or of the stage itself, against what came.

@@ -35,14 +35,14 @@ qemu() {
 	local accel=$1 limit=$2 memory=${memory_of_stage:-2G} processors=(-smp 2) command_line
 	command_line="console=ttyS0 panic=-1 oops=panic hugepages=80 kunit.autorun=1 vm.kernel=$kernel $3"
 	# The watchdog of 7.3 waits with its interrupts off for another CPU. That one may be in
-	# stop_machine() and wait for it: for ever, as long as time is jiffies.
+	# stop_machine() and wait for it: forever, as long as time is jiffies.
 	command_line+=" tsc=nowatchdog"
 	# The boot checks the timer's interrupt with real time, and panics on a busy host.
 	command_line+=" no_timer_check"
 	shift 3
 	if [ "$kernel" = debug ]; then
 		memory=4G
-		# Each page that mlx5_core maps costs milliseconds: let its DMA go untranslated.
+		# Each page that mlx5_core maps costs milliseconds: leave its DMA untranslated.
 		command_line+=" panic_on_warn=1 iommu=pt"
 	fi
 	command_line+=$parameters
@@ -56,13 +56,13 @@ qemu() {
 	fi
 	local machine=() model=()
 	if [ -n "$mlx5_model" ]; then
-		# The model reaches the guest's memory by the file that it is.
+		# The model accesses the guest's memory through the file that backs it.
 		machine=(-machine memory-backend=ram
 			-object "memory-backend-memfd,id=ram,size=$memory,share=on")
 		model=(tools/testing/vm/with-model.sh "$mlx5_model" "${logs_of_model#"$REPO"/}")
 	fi
-	# No LA57: identify_cpu() forgets for a moment that the CPU has it, and KASAN then
-	# takes any address for a wild one, if an interrupt comes just there.
+	# No LA57: identify_cpu() forgets for a moment that the CPU has it. If an interrupt comes
+	# just then, KASAN takes any address for a wild one.
 	# In the foreground: Ctrl-C and the terminal stay QEMU's.
 	in_root "$entry" "${model[@]}" timeout --foreground -k 5 "$limit" qemu-system-x86_64 \
 		-M q35 -accel "$accel" \
@@ -71,8 +71,8 @@ qemu() {
 		-append "$command_line" "${machine[@]}" "$@" "${devices[@]}"
 }
 
-# What a stage needs of the machine is in guest/STAGE.qemu: QEMU's arguments, an
-# option and its value a line. -append adds parameters of the kernel; -mlx5-model
+# What a stage needs from the machine is in guest/STAGE.qemu: QEMU's arguments, one
+# option and its value per line. -append adds parameters of the kernel; -mlx5-model
 # starts tools/testing/mlx5-model with these arguments, its sockets in /tmp; -vmm adds
 # what vmm.sh packed, and says how much memory that takes (the debug kernel has more).
 devices=() parameters='' mlx5_model='' logs_of_model='' initramfs=initramfs memory_of_stage=''
@@ -92,7 +92,7 @@ read_machine() {
 	done < "$file"
 }
 
-# /dev/kvm may be there and not run a guest: try it, and measure the TSC, once for each
+# /dev/kvm may exist and not run a guest: try it, and measure the TSC, once for each
 # boot of the host.
 choose_accel() {
 	local answer tsc_khz
@@ -103,7 +103,7 @@ choose_accel() {
 		tsc_khz=$(in_root "$entry" sh -ec '
 			gcc -O2 -o /tmp/tsc_khz tools/testing/vm/tsc_khz.c
 			/tmp/tsc_khz')
-		# In one step: an answer that a Ctrl-C cut off would be taken for one.
+		# In one step: an answer cut off by Ctrl-C would be taken for a complete one.
 		if [ -e /dev/kvm ] && qemu kvm 20 vm.stage=none \
 			-serial file:/repo/build/logs/kvm.log \
 			-serial file:/repo/build/logs/kvm.ktap < /dev/null > /dev/null 2>&1 &&
@@ -117,7 +117,7 @@ choose_accel() {
 	cat "$answer"
 }
 
-# What is wrong with the run of stage $1, a line each; then the counts.
+# What is wrong with the run of stage $1, one line each; then the counts.
 judge() {
 	local log=$1.log ktap=$1.ktap status=$2 extra=0
 	if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
@@ -193,7 +193,7 @@ if $build; then
 	"$VM/setup.sh" "$kernel"
 fi
 entry=$(kernel_entry "$kernel")
-[ -e "$OUT/$kernel/initramfs" ] || die "nothing is built for $kernel: leave out --as-is"
+[ -e "$OUT/$kernel/initramfs" ] || die "nothing is built for $kernel: run it without --as-is"
 use_entry "$entry"
 mkdir -p "$LOGS"
 read -r accel tsc_khz < <(choose_accel)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Makes all that the VMs of the kernels KERNEL... need, as far as it is not there.
+# Makes everything that the VMs of the kernels KERNEL... need and that does not exist yet.
 #
 # setup.sh fast|debug|stock|kdir...
 . "$(dirname "$0")/lib.sh"

@@ -59,21 +59,21 @@ host_tests() {
 	echo "host - $passed $failed $skipped $((SECONDS - began))" > "$LOGS/host.result"
 }
 
-# What a firmware may say, for a moment; make fuzz takes its time.
+# What firmware may say, for a moment; make fuzz takes its time.
 fuzz() {
 	local began=$SECONDS counts="1 0 0"
-	say "Fuzzing: what a firmware may say (make fuzz does it for longer)"
+	say "Fuzzing: what firmware may say (make fuzz does it for longer)"
 	logged "$LOGS/fuzz.log" "$VM/fuzz.sh" 10 "${kernels[0]}" || counts="0 1 0"
 	echo "fuzz - $counts $((SECONDS - began))" > "$LOGS/fuzz.result"
 }
 
-# One of upstream's tests that passes on the stock kernel and not here is ours.
+# If one of upstream's tests passes on the stock kernel and not here, it is our fault.
 compare_upstream() {
 	local lost verdict="1 0 0"
 	lost=$(comm -23 <(passes "$LOGS/upstream-stock.ktap") \
 		<(passes "$LOGS/upstream-fast.ktap"))
 	if [ -n "$lost" ]; then
-		say "upstream's tests that pass on the stock kernel only:"
+		say "upstream's tests that only pass on the stock kernel:"
 		printf '%s\n' "$lost" | sed 's/^/    /'
 		verdict="0 1 0"
 	fi
@@ -92,7 +92,7 @@ table() {
 	done
 }
 
-# Again what is wrong, where it is looked for: at the end.
+# Repeats what is wrong where people look for it: at the end.
 what_failed() {
 	local why
 	for why in "$LOGS"/*.why; do
@@ -122,17 +122,17 @@ rm -f "$LOGS"/*.result "$LOGS"/*.why
 "$VM/setup.sh" "${kernels[@]}"
 use_entry "$ROOT"
 
-say "VMs, $JOBS at a time, and the tests that need none instead of one of them"
-# What leaves no result of its own has failed.
+say "VMs, $JOBS at a time; the tests that need no VM run in place of one of them"
+# Whatever leaves no result of its own has failed.
 echo "host - 0 1 0 0" > "$LOGS/host.result"
 echo "fuzz - 0 1 0 0" > "$LOGS/fuzz.result"
-# The first one alone: it finds out whether KVM runs.
+# The first one runs alone: it finds out whether KVM works.
 while read -r stage kernel timeout; do
 	"$VM/run.sh" --as-is --kernel "$kernel" --timeout "$timeout" "$stage" || : &
 	if [ -z "${tried_kvm:-}" ]; then
 		tried_kvm=1
 		wait
-		# By a pipe: what it shows must not rewrite a line that a VM writes.
+		# Through a pipe: its output must not overwrite a line that a VM writes.
 		{ host_tests; fuzz; } | cat &
 	fi
 	while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do
@@ -151,7 +151,7 @@ if [ -s "$LOGS/upstream-stock.ktap" ] && [ "$fast" = fast ]; then
 	compare_upstream
 fi
 
-say "What a request that fails does, on the stock kernel and on ours:"
+say "What a failing request does, on the stock kernel and on ours:"
 "$REPO/tools/testing/selftests/iommufd-dirty/failure_table.sh" \
 	"$LOGS"/failure-classes-*.ktap || :
 say ""

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Packs what the stage migrate needs beside the initramfs of a kernel: two QEMUs, Debian's
+# Packs what the stage migrate needs besides the initramfs of a kernel: two QEMUs, Debian's
 # and the one with patches/qemu, their libraries and firmware, the guest that they run,
 # and the program that migrates it. The kernel takes both as one initramfs.
 . "$(dirname "$0")/lib.sh"

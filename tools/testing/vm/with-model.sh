@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Runs a command beside tools/testing/mlx5-model, in the toolchain root: the end of
-# the command is the end of the model.
+# Runs a command beside tools/testing/mlx5-model, in the toolchain root. When the
+# command ends, so does the model.
 #
 # with-model.sh 'VFS [OPTION...]' LOG COMMAND...
 set -eu

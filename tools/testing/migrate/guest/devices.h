@@ -68,7 +68,7 @@ static inline uint32_t emulated_write(uint32_t bar, uint32_t address, uint32_t v
 	return reg_get(bar, EMULATED_GO);
 }
 
-/* Writes TESTDEV_PATTERN. What it says of it is of no use to who knows no host address. */
+/* Writes TESTDEV_PATTERN. Its result is of no use without a host address. */
 static inline void testdev_write(uint32_t bar, uint32_t address)
 {
 	reg_set(bar, TESTDEV_IOVA_LO, address);

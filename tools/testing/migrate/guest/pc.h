@@ -90,7 +90,7 @@ static inline uint32_t pci_bar0(unsigned int device)
 	return pci_read(device, PCI_BAR0) & ~PCI_BAR_FLAGS;
 }
 
-/* What the boot protocol tells, as far as it is used here. */
+/* What the boot protocol reports, as far as it is used here. */
 struct boot_info {
 	uint32_t flags;
 	uint32_t mem[2];

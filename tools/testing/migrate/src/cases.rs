@@ -430,7 +430,7 @@ pub fn start(case: &Case, name: &'static str, destination: bool, incoming: bool)
     Qemu::start(name, command, &arguments, incoming)
 }
 
-/// Tells mlx5-model something by the VM's third serial port.
+/// Sends mlx5-model a command by the VM's third serial port.
 fn control(command: &str) -> Result<()> {
     const PORT: &str = "/dev/ttyS2";
     Command::new("stty")

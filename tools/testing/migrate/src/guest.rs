@@ -17,7 +17,7 @@ pub struct Pass {
     pub lost: u32,
 }
 
-/// The last pass that is told in `serial`, the output of a guest in one QEMU.
+/// The last pass that is reported in `serial`, the output of a guest in one QEMU.
 pub fn last_pass(serial: &str) -> Option<Pass> {
     serial.lines().rev().find_map(|line| {
         let (number, rest) = line.strip_prefix("pass ")?.split_once(": ")?;

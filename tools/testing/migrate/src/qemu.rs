@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A QEMU, and what it is told by its machine protocol.
+//! A QEMU, and the commands that it gets by its machine protocol.
 
 use crate::Result;
 use serde_json::{json, Value};
@@ -202,7 +202,7 @@ pub fn last_words(name: &str) -> String {
     words.join(" | ")
 }
 
-/// Both QEMUs' last lines, for who has to find out what went wrong.
+/// Both QEMUs' last lines, for whoever has to find out what went wrong.
 pub fn show_logs() {
     for name in ["source", "destination"] {
         for (what, text) in [("log", log(name)), ("serial", crate::guest::serial(name))] {

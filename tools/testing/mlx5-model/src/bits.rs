@@ -9,7 +9,7 @@ use std::ops::Range;
 pub struct Field {
     /// In bits.
     pub at: usize,
-    /// In bits; 0 for an array whose length the command tells.
+    /// In bits; 0 for an array whose length is in the command.
     pub width: usize,
 }
 
@@ -101,7 +101,7 @@ impl In<'_> {
 pub struct Out(pub Vec<u8>);
 
 impl Out {
-    /// All zero: success, and nothing to tell.
+    /// All zero: success, and nothing to report.
     pub fn new(size: usize) -> Self {
         Out(vec![0; size])
     }

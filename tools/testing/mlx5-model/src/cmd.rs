@@ -139,7 +139,7 @@ pub struct Command {
 /// The least output: status and syndrome. Some of the driver's structures have no more.
 const REPLY: usize = 8;
 
-/// A reply that has nothing to tell.
+/// A reply that has nothing to report.
 fn done() -> Reply {
     Ok(Out::new(REPLY))
 }

@@ -207,7 +207,7 @@ impl Entry {
         }
     }
 
-    /// Puts the output into the entry and its chain. The host is told later, by the entry's status.
+    /// Puts the output into the entry and its chain. The entry's status notifies the host later.
     fn output(&mut self, memory: &Memory, mut out: Vec<u8>) -> Result<(), Delivery> {
         out.resize(self.out_len()?.max(INLINE), 0);
         let (inline, rest) = out.split_at(INLINE);
@@ -353,7 +353,7 @@ fn finish(device: &mut Device, function: usize, command: Fetched) {
     };
     device.counts.commands += 1;
     const COMPLETION: u8 = ifc::MLX5_EVENT_TYPE_CODING_COMMAND_INTERFACE_COMPLETION as u8;
-    // Who creates the EQ, or destroys it, has to poll.
+    // Whoever creates the EQ, or destroys it, has to poll.
     let events = f.objects.eqs.iter().any(|(_, eq)| eq.takes(COMPLETION));
 
     let done = input.and_then(|input| run(device, function, &mut entry, &input, refused));

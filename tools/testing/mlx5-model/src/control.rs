@@ -29,7 +29,7 @@ const MAX_MS: u64 = 3_600_000;
 /// More than the state of any VF has.
 const MAX_BALLAST: u64 = 1 << 40;
 
-/// What a command tells; or why it could not be done, and then it has changed nothing.
+/// What a command reports; or why it could not be done, and then it has changed nothing.
 type Answer = Result<String, &'static str>;
 
 fn ms(ms: u64) -> Result<Duration, &'static str> {

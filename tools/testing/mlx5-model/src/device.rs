@@ -105,7 +105,7 @@ pub struct Function {
     pub objects: Objects,
     /// The test's own; VFs only.
     pub engine: Engine,
-    /// What it wrote, for who asks. No reset forgets it.
+    /// What it wrote, for those who ask. No reset forgets it.
     pub written: Written,
     /// It was pulled out of its slot.
     pub unplugged: bool,
@@ -428,7 +428,7 @@ pub struct Device {
     pub faults: Faults,
     /// Commands that were delayed.
     pub late: Vec<cmdq::Late>,
-    /// For who measures.
+    /// For measurements.
     pub counts: Counts,
     /// Streams that states were saved to.
     pub streams: u64,
@@ -480,7 +480,7 @@ impl Device {
         self.functions.iter().position(|f| f.vhca_id == vhca_id)
     }
 
-    /// A DMA write of a function, seen by who tracks it.
+    /// A DMA write of a function, seen by whoever tracks it.
     pub fn dma_write(&mut self, function: usize, iova: u64, bytes: &[u8]) -> Result<(), Fault> {
         let f = self.functions.get_mut(function).ok_or(Fault { iova })?;
         if !f.config.is_bus_master() || f.suspended.initiator || f.unplugged {
@@ -565,7 +565,7 @@ impl Device {
         }
     }
 
-    /// The CQ for the messages of this QP overruns. Nobody knows but who hears of it, until the next
+    /// The CQ for the messages of this QP overruns. Only the event shows it, until the next
     /// message.
     pub fn overrun(&mut self, qpn: u32) {
         let Some((pf, remote)) = self.receiver(qpn) else {

@@ -12,7 +12,7 @@ use crate::bits::Field;
 pub type Row = (&'static str, &'static str, Field);
 
 /// `structure [size in bits] { field: bit offset, bits; }`: a module for each, with its SIZE in
-/// bytes. An array at the end, whose length the command tells, has 0 bits.
+/// bytes. An array at the end, whose length is in the command, has 0 bits.
 macro_rules! layouts {
     ($($structure:ident [$size:literal] { $($field:ident: $at:literal, $width:literal;)* })*) => {
         $(

@@ -5,7 +5,7 @@
 
 use crate::cmd::Status;
 
-/// The limits, as the firmware tells them.
+/// The limits, as the firmware reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Trackers of all VHCAs together; a power of two, or 0 for firmware that has none.

@@ -36,7 +36,7 @@ fn parse(arguments: &[String]) -> Result<(PathBuf, u16, Limits), String> {
     Ok((directory.into(), count, Limits::new(options)?))
 }
 
-/// Sends again what found no receive posted. A driver posts by writing to memory: nothing tells.
+/// Sends again what found no receive posted. A driver posts by writing to memory, unnoticed.
 fn retry(device: &Mutex<Device>) {
     loop {
         thread::sleep(RETRY);

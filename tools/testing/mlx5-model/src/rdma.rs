@@ -106,7 +106,7 @@ fn complete(f: &mut Function, qpn: u32, cqn: u32, done: &Receive) -> Sent {
     }
 }
 
-/// Tells the EQ of a CQ that there is a completion.
+/// Notifies the EQ of a CQ that there is a completion.
 pub fn completion_event(f: &mut Function, eqn: u32, cqn: u32) {
     const KIND: u8 = MLX5_EVENT_TYPE_CODING_COMPLETION_EVENTS as u8;
     let mut data: EventData = [0; 28];

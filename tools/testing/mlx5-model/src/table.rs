@@ -28,7 +28,7 @@ impl<T> Table<T> {
     }
 
     /// Adds an object; its number, or `None` if there is no more. What was freed is not given out
-    /// again soon: who uses a stale number is found out.
+    /// again soon: the use of a stale number is detected.
     pub fn insert(&mut self, object: T) -> Option<u32> {
         let mut around = (self.next..self.end).chain(self.first..self.next);
         let id = around.find(|id| !self.objects.contains_key(id))?;

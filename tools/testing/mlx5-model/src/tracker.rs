@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The page tracker: which pages a VHCA wrote, in which ranges, and the messages that tell.
+//! The page tracker: which pages a VHCA wrote, in which ranges, and the messages that report it.
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ impl Tracker {
         let mut messages = self.report(asked.iova, asked.len);
         if let Some(count) = asked.cut {
             messages.truncate(count);
-            // An empty one has nothing to tell but that it is the last.
+            // An empty one only reports that it is the last.
             messages.retain(|message| !message.data.is_empty());
             messages
                 .iter_mut()

@@ -36,7 +36,7 @@ const FLAG_TYPE: u32 = 0xf;
 const FLAG_REPLY: u32 = 0x1;
 const FLAG_NO_REPLY: u32 = 0x10;
 const FLAG_ERROR: u32 = 0x20;
-/// The longest message: a transfer of the default maximum, and what tells where.
+/// The longest message: a transfer of the default maximum, and its address.
 const MAX_MESSAGE: usize = (1 << 20) + 64;
 
 const DEVICE_FLAGS_RESET_PCI: u32 = 0b11;

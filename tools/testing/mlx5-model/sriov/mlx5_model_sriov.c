@@ -54,7 +54,7 @@ static void model_put(unsigned int devfn, int where, int size, u32 val)
 /* What a driver shall see in place of a byte of the configuration space. */
 static u8 model_byte(unsigned int devfn, int where, u8 byte)
 {
-	/* To who scans the bus it is not a multifunction device. */
+	/* A scan of the bus does not see a multifunction device. */
 	if (where == PCI_HEADER_TYPE)
 		return byte & ~PCI_HEADER_TYPE_MFD;
 

@@ -3,8 +3,8 @@
 #
 # bench_table.sh [--json] <output of the bench_* programs>...
 #
-# One table, or one JSON document, of the lines "# bench ...". Serial console logs
-# will do, other lines are skipped.
+# Makes one table, or one JSON document, of the lines "# bench ...". Serial console logs
+# will do; other lines are skipped.
 
 set -eu
 

@@ -22,7 +22,7 @@ static int write_vf(__u64 iova, __u32 length)
 	return engine_go(engine, ENGINE_FILL);
 }
 
-/* The next three tell the CPU to write: there is no device that would. */
+/* The next three make the CPU write: there is no device that would. */
 static void cpu_writes(__u64 iova, __u32 length)
 {
 	static __u8 stamp;
@@ -240,7 +240,7 @@ static void map_of_writes(void)
 	unsigned int n, i;
 	bool right = true;
 
-	step("Who wrote where: a READ of each, then one READ of all");
+	step("What each tracker saw: a READ of each, then one READ of all");
 	for (i = 0; i < 64; i++) {
 		write_page(A, 200 + i);
 		write_page(A, 600 + i * 16);
@@ -311,7 +311,7 @@ static void precopy(void)
 		"it converges: a round of %u pages is short enough to stop the devices",
 		sent);
 
-	/* What the devices had under way when they were told to stop. */
+	/* What the devices had in progress when they were asked to stop. */
 	for (n = 0; n < SOURCES; n++)
 		write_page(n, next_random(&seed) % PAGES);
 	memset(&dirty, 0, sizeof(dirty));
@@ -327,7 +327,7 @@ static void precopy(void)
 		count(&dirty));
 	promise(!memcmp(copy, memory, SIZE),
 		"the copy is the memory, byte for byte");
-	/* After a FINAL READ trackers may report the same dirt again. */
+	/* After a FINAL READ trackers may report the same pages again. */
 	need(!_test_cmd_stop(fd), "IOMMUFD_DIRTY_STOP");
 }
 

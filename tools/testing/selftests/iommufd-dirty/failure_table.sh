@@ -3,8 +3,8 @@
 #
 # failure_table.sh <output of failure_classes>...
 #
-# One table of several runs: a row for each class, a column for each kernel and
-# interface. Serial console logs will do, other lines are skipped.
+# Makes one table of several runs: a row for each class, a column for each kernel and
+# interface. Serial console logs will do; other lines are skipped.
 
 set -eu
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # Is this machine ready to track what a VF of a ConnectX writes, and does the
-# tracker do what can be tried without a driver of the VF? Changes nothing but the
-# VF, which has to be bound to vfio-mlx5 by whoever runs this. Writes a report.
+# tracker do what can be tried without a driver for the VF? Changes only the VF, which
+# has to be bound to vfio-mlx5 first. Writes a report.
 #
 # hw.sh BDF [REPORT]      as in: hw.sh 0000:3b:00.2
 
@@ -15,7 +15,7 @@ wrong=0
 
 ok() { echo "  [ok] $*"; }
 
-# no WHAT_IS_WRONG HOW_TO_MEND_IT
+# no WHAT_IS_WRONG HOW_TO_FIX_IT
 no() {
 	echo "  [NO] $1"
 	echo "       $2"
@@ -31,7 +31,7 @@ check_machine() {
 	if [ "$(id -u)" -eq 0 ]; then
 		ok "this runs as root"
 	else
-		no "this does not run as root" "run it by sudo"
+		no "this does not run as root" "run it with sudo"
 	fi
 	if [ -c /dev/iommu ]; then
 		ok "it has iommufd"
@@ -66,7 +66,7 @@ check_pf() {
 	fi
 	firmware=$(dmesg 2> /dev/null |
 		sed -n "s/.*mlx5_core $pf: firmware version: //p" | tail -n 1)
-	echo "       firmware ${firmware:-unknown (devlink dev info pci/$pf tells)}"
+	echo "       firmware ${firmware:-unknown (see devlink dev info pci/$pf)}"
 }
 
 check_vf() {
@@ -75,7 +75,7 @@ check_vf() {
 	if [ "$(value_of "$vf/vendor")" = 0x15b3 ]; then
 		ok "it is an NVIDIA (Mellanox) device"
 	else
-		no "it is no NVIDIA (Mellanox) device" "give a VF of a ConnectX-6 or newer"
+		no "it is not an NVIDIA (Mellanox) device" "use a VF of a ConnectX-6 or newer"
 	fi
 	group=$(readlink "$vf/iommu_group" 2> /dev/null)
 	if [ -n "$group" ]; then
@@ -103,7 +103,7 @@ check_program() {
 	source=$(readlink -f "/lib/modules/$(uname -r)/source")
 	if [ ! -e "$source/tools/testing/selftests/kselftest_harness.h" ]; then
 		source='$KSRC'
-		echo "       (KSRC is to be the source of the kernel, which is not in /lib/modules)"
+		echo "       (set KSRC to the source of the kernel, which is not in /lib/modules)"
 	fi
 	no "$here/hw_tracker is not built" \
 		"make -C $source headers_install INSTALL_HDR_PATH=/tmp/khdr &&
@@ -117,15 +117,15 @@ main() {
 	check_vf
 	check_program
 	if [ "$wrong" -ne 0 ]; then
-		echo "$wrong prerequisites are missing: the tracker was not tried."
+		echo "prerequisites missing: $wrong; the tracker was not tried."
 		return 1
 	fi
 	echo "The tracker"
 	"$here/hw_tracker" "$vf" || wrong=1
-	echo "What the kernel said of it"
+	echo "What the kernel logged"
 	dmesg 2> /dev/null | grep -E "mlx5|vfio|iommufd|WARNING|BUG" | tail -n 40 | sed 's/^/       /'
 	if [ "$wrong" -eq 0 ]; then
-		echo "All of it is as it should be. What this cannot see is whether a page that the VF" \
+		echo "Everything is as it should be. This cannot check whether a page that the VF" \
 			"writes is reported: nothing made it write."
 	fi
 	return "$wrong"
@@ -140,7 +140,7 @@ report=${2:-hw-$1.txt}
 vf=/sys/bus/pci/devices/$bdf
 here=$(dirname "$0")
 if [ ! -d "$vf" ]; then
-	echo "There is no PCI device $bdf: lspci -D -d 15b3: lists those that may be meant." >&2
+	echo "There is no PCI device $bdf: lspci -D -d 15b3: lists the candidates." >&2
 	exit 2
 fi
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who may go away while whom: trackers during a READ, contexts while tracking,
+ * What may go away during what: trackers during a READ, contexts while tracking,
  * file descriptors in other processes, modules while they are used.
  */
 #include <poll.h>

@@ -22,7 +22,7 @@
 #define NO_CONTROL CONTROL_PATH " is not the control socket of mlx5-model"
 /* In milliseconds, until an answer begins and between its bytes. */
 #define CONTROL_TIMEOUT 20000
-/* As many extents as the model tells at once, and what they take. */
+/* The number of extents that the model reports at once, and the room for them. */
 #define CONTROL_MAX_EXTENTS 65536
 #define CONTROL_MAX_ANSWER (CONTROL_MAX_EXTENTS * 36)
 

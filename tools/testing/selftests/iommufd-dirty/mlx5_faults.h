@@ -48,7 +48,7 @@ static const struct iommufd_dirty_range whole = { .iova = IOVA, .length = SIZE }
  * struct faulty - A function, and what it is asked to do
  * @control: The model
  * @left: Trackers that the firmware did not want to destroy
- * @bitmap: What the READs have told
+ * @bitmap: What the READs have reported
  * @hung: Operations that did not end by themselves
  * @ms: How long the last one took
  */
@@ -217,7 +217,7 @@ static inline const char *is_well(struct __test_metadata *_metadata, struct faul
 	if (run_bounded(_metadata, faulty, op_read))
 		wrong = "the next READ";
 	if (marks_in(faulty->bitmap) != 3 || dirty_in(faulty->bitmap) != 3)
-		wrong = "what the next READ tells";
+		wrong = "what the next READ reports";
 	if (run_bounded(_metadata, faulty, op_stop))
 		wrong = "the next STOP";
 	return wrong;

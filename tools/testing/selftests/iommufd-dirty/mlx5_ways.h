@@ -158,7 +158,7 @@ static inline int tracking_stop(struct tracking *tracking)
 	return ret ? -errno : 0;
 }
 
-/* Of a page tracker of the model, unless it is told otherwise. */
+/* The default of the model's page tracker. */
 #define MAX_RANGES 16
 
 /* Ranges of half a @step. */

@@ -11,12 +11,12 @@
 
 #include "iommufd_dirty_utils.h"
 
-/* For the cells' who: the context's own residual, and everybody. */
+/* For the cells' who: the context's own residual, and all trackers. */
 #define MODEL_CONTEXT 0x8000U
 #define MODEL_ALL 0xffffU
 
 /**
- * struct model - Undelivered dirt
+ * struct model - Dirty pages that were not delivered yet
  * @base: IOVA of the first cell
  * @size: Bytes that the cells stand for
  * @shift: log2 of the bytes of a cell: 12, or 0 where bytes matter

@@ -31,7 +31,7 @@ static inline int load_modules(const char *params)
 	return system(command);
 }
 
-/* As rmmod does; the errno tells why not. */
+/* Does what rmmod does; the errno says why not. */
 static inline int remove_module(const char *name)
 {
 	return syscall(__NR_delete_module, name, O_NONBLOCK);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who joins a session, when and in which order; and what a context reports
+ * Which trackers join a session, when and in which order; and what a context reports
  * of itself.
  */
 #include <sys/wait.h>
@@ -219,7 +219,7 @@ TEST_F(session, a_context_from_a_context)
 	close(mock);
 }
 
-/* No file descriptor is left behind that nobody was told of. */
+/* No file descriptor is left behind that nobody knows of. */
 TEST_F(session, a_context_that_cannot_be_told)
 {
 	struct members *members = &self->members;

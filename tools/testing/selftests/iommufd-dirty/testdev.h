@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * QEMU's iommu-testdev: a PCI device that writes by DMA where it is told. It has to
+ * QEMU's iommu-testdev: a PCI device that writes by DMA where it is asked to. It has to
  * be bound to vfio-pci.
  */
 #ifndef __SELFTEST_IOMMUFD_DIRTY_TESTDEV

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
 # What make bench measures of the page trackers of mlx5-model's functions, with the C
-# driver and with ours in turns, as bench_mlx5 wants it: a machine is not as fast at one
-# time as at another. The model's messages have 4 KiB, as hardware's have. Without
+# driver and with ours in turns, as bench_mlx5 wants it, because the speed of a machine
+# changes over time. The model's messages have 4 KiB, as hardware's have. Without
 # counting instructions, because the model does not run in the VM's time.
 
 mlx5_up 8

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
-# crates/ against the kernel: first the tests with what needs no device, then a migration
-# of what two VFs of tools/testing/mlx5-model write, the devices of crates.qemu.
+# crates/ against the kernel: first the tests that need no device, then a migration of
+# what two VFs of tools/testing/mlx5-model, the devices of crates.qemu, write.
 
 migrate() {
 	/selftests/mini-migrate "$PF/virtfn0" "$PF/virtfn1" > /tmp/migrated 2>&1

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
-# What make demo shows, with the devices of demo.qemu. It checks itself what it shows.
+# What make demo shows, with the devices of demo.qemu. It checks what it shows.
 
 mlx5_up 3
 modprobe vfio-mlx5

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
 # The modules' KUnit suites, which run when a module is loaded; then this project's
-# kselftests, but for those that have a stage of their own.
+# kselftests, except those that have a stage of their own.
 
 ls /sys/kernel/debug/kunit > /tmp/kernels_own
 check "the modules load" modprobe iommufd-dirty-mock

@@ -20,7 +20,7 @@ skip() {
 }
 
 # run PROGRAM [ARGUMENT...]: a program of /selftests or /upstream, which prints
-# KTAP with a plan of its own. By its path: some have the name of a command.
+# KTAP with a plan of its own. Run it by its path: some have the name of a command.
 run() {
 	local name=$1 path=/selftests/$1 status=0
 	shift
@@ -77,7 +77,7 @@ mlx5_bind() {
 	done
 }
 
-# mlx5_rebind VF DRIVER: it may have another one.
+# mlx5_rebind VF DRIVER: the VF may have another driver.
 mlx5_rebind() {
 	local path=$PF/virtfn$1
 	if [ -e "$path/driver" ]; then
@@ -88,7 +88,7 @@ mlx5_rebind() {
 	check "$2 drives VF $1" [ "$(driver_of "$path")" = "$2" ]
 }
 
-# Nothing that mlx5_core says is a warning, or worse.
+# Nothing that mlx5_core logs is a warning, or worse.
 mlx5_no_complaint() {
 	dmesg -r | grep mlx5_core | grep '^<[0-4]>' | sed 's/^/# /' > /tmp/complaints
 	cat /tmp/complaints
@@ -118,8 +118,8 @@ mlx5_down() {
 	check "mlx5_core unloads" rmmod mlx5_core
 }
 
-# Devices that can migrate: the emulated ones are made here, and the driver of
-# iommu-testdev takes those that there are.
+# Devices that can migrate: the emulated ones are created here, and the driver of
+# iommu-testdev takes those that exist.
 MIGRATABLE=/sys/class/mdev_bus/iommufd-dirty-migratable
 
 # migratable_up plain|log

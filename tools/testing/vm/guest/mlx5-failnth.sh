@@ -3,7 +3,7 @@
 # vfio-mlx5 on tools/testing/mlx5-model, with each of its allocations failing in turn.
 
 check "the kernel can inject faults" test -e /proc/self/fail-nth
-# Each second allocation would be one of its own, whose failing does no harm.
+# Every second allocation would be one of its own, whose failure does no harm.
 check "kmemleak is off" sh -c 'echo off > /sys/kernel/debug/kmemleak'
 mlx5_up 2
 export DRIVER=vfio_mlx5

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
 # VFs of tools/testing/mlx5-model whose firmware misbehaves, and that go away. The fast
-# kernel does it with both drivers; lines "# mlx5-fault" tell what each of them does.
+# kernel does it with both drivers; lines "# mlx5-fault" show what each of them does.
 
 LEAKS="what a firmware does not give back is leaked on purpose"
 mlx5_up 2

@@ -12,8 +12,8 @@ DRIVER=vfio_mlx5 run mlx5_image
 DRIVER=vfio_mlx5 run mlx5_precopy
 DRIVER=vfio_mlx5 run mlx5_migration_faults
 
-# Reset while its stream is read mlx5-vfio-pci takes its locks in two orders: lockdep
-# tells of it, and the debug kernel stops.
+# If it is reset while its stream is read, mlx5-vfio-pci takes its locks in two orders:
+# lockdep reports it, and the debug kernel stops.
 if [ "$KERNEL" != debug ]; then
 	check "mlx5-vfio-pci loads" modprobe mlx5-vfio-pci
 	mlx5_rebind 1 mlx5_vfio_pci

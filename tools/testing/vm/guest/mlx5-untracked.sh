@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
-# VFs of tools/testing/mlx5-model that can be migrated and not be tracked, with either
+# VFs of tools/testing/mlx5-model that can be migrated but not tracked, with either
 # driver.
 
 said() { dmesg | grep "$1" > /tmp/said; }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
 # The kernel's own iommufd suite, from the same source as the kernel. On stock,
-# the tests fail that patches/ mends the kernel's side of ("iommufd/selftest:
-# Return the file descriptor of a dmabuf").
+# those tests fail whose kernel side patches/ fixes ("iommufd/selftest: Return the file
+# descriptor of a dmabuf").
 
 if [ "$KERNEL" = stock ]; then
 	run iommufd | sed '/\.dmabuf_\(simple\|revoke\)$/s/^not \(ok .*\)/\1 # SKIP needs patches/

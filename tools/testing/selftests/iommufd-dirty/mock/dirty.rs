@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The mock's dirt: a sparse bitmap with a bit for each *unit* of the I/O address space.
+//! What is dirty in the mock: a sparse bitmap with a bit for each *unit* of the I/O address space.
 //!
 //! It is kept apart from the data structures of the subsystem on purpose, because the subsystem is
 //! tested against it.

@@ -10,7 +10,7 @@
  * is one tracker of kind DEVICE that does on demand what nothing real can do.
  * MOCK_CREATE registers it, MOCK_UNREGISTER or close() unregisters it.
  *
- * The mock keeps its dirt in a sparse set of granules. A dirty mark is rounded
+ * The mock keeps what is dirty in a sparse set of granules. A dirty mark is rounded
  * out to the granule that START agreed on, and from there to @block bytes where
  * that is coarser (a "huge IOPTE": one dirty bit for the whole block). What is
  * outside of its ranges then, or comes while it is not started, is dropped.
