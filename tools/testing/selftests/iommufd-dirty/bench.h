@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the benchmarks share: the clock, exact counts, and the lines that
- * bench_table.sh makes a table of.
+ * What the benchmarks share: the clock, exact counts, and the lines from which
+ * bench_table.sh makes a table.
  *
  * Each case measures several methods that have the same result, which is checked
- * each time. The methods take turns (A B C A B C ...), so that what else the
- * machine does meets all of them, and the medians are compared.
+ * each time. The methods take turns (A B C A B C ...), so that other load on the
+ * machine affects all of them, and the medians are compared.
  */
 #ifndef __SELFTEST_IOMMUFD_DIRTY_BENCH
 #define __SELFTEST_IOMMUFD_DIRTY_BENCH
@@ -20,7 +20,7 @@
 #define BENCH_REPS_MAX 51
 
 /**
- * struct bench_count - What a method costs beside time, all exact
+ * struct bench_count - What a method costs besides time, all exact
  * @calls: System calls
  * @user_bytes: Bytes of user memory that the kernel was given to write: the
  *              bitmap's bytes for the range that was asked for, once for each
@@ -40,7 +40,7 @@ struct bench_count {
  * struct bench - A method of a case
  * @method: Its name
  * @ns: What each repetition took
- * @count: Of one repetition, the same for each
+ * @count: The counts of one repetition, the same for each
  */
 struct bench {
 	const char *method;
@@ -154,7 +154,7 @@ static inline void bench_or(__u64 *into, const __u64 *from, size_t bytes)
 		into[i] |= from[i];
 }
 
-/* Memory that is there: its page faults are not measured. */
+/* Memory that is populated: its page faults are not measured. */
 static inline void *__bench_alloc(struct __test_metadata *_metadata, size_t bytes)
 {
 	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the demo's steps stand on: unlike sources of dirty pages, what was written
- * by each, and a map of it.
+ * What the demo's steps use: different sources of dirty pages, what each of them
+ * wrote, and a map of it.
  */
 #ifndef __SELFTEST_IOMMUFD_DIRTY_DEMO
 #define __SELFTEST_IOMMUFD_DIRTY_DEMO
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* The helpers bring the harness with them, and the demo has a main() of its own. */
+/* The helpers include the harness, and the demo has a main() of its own. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 #include "emulated.h"
 #include "mlx5_engine.h"
@@ -50,7 +50,7 @@ struct source {
 
 static int broken;
 
-/* The demo cannot go on without this. */
+/* The demo cannot continue without this. */
 static inline void need(bool done, const char *what)
 {
 	if (done)
@@ -59,7 +59,7 @@ static inline void need(bool done, const char *what)
 	exit(1);
 }
 
-/* Says something that this demo promises, and whether it is so. */
+/* Prints a promise of this demo, and whether it holds. */
 static inline __printf(2, 3) void promise(bool kept, const char *format, ...)
 {
 	va_list args;

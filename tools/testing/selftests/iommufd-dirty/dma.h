@@ -40,7 +40,7 @@
  * @device: File descriptor of the VFIO device
  * @fd: The context
  * @id: The HWPT as a tracker of the context
- * @seed: Of the random numbers; a run with DMA_SEED=@seed repeats
+ * @seed: Seed of the random numbers; a run with DMA_SEED=@seed repeats this one
  */
 struct dma {
 	int (*write)(struct dma *dma, __u64 iova, __u32 length);
@@ -84,7 +84,7 @@ static inline int dma_hwpt_alloc(struct dma *dma)
 	return ret;
 }
 
-/* Where the CPU has what the device has at @iova. */
+/* Where the CPU sees what the device sees at @iova. */
 static inline __u8 *dma_at(const struct dma *dma, __u64 iova)
 {
 	if (iova < DMA_HUGE_BASE)
@@ -205,7 +205,7 @@ static inline int _set_dirty_tracking(struct dma *dma, bool enable)
 	return ioctl(dma->iommu, IOMMU_HWPT_SET_DIRTY_TRACKING, &cmd);
 }
 
-/* What IOMMU_HWPT_GET_DIRTY_BITMAP clears: the IOPTEs that it has all of. */
+/* What IOMMU_HWPT_GET_DIRTY_BITMAP clears: the IOPTEs that are wholly in it. */
 static inline void dma_model_clean_iopte(struct model *model, __u64 iova,
 					 __u64 length)
 {
@@ -262,7 +262,7 @@ static inline void __dma_read(struct __test_metadata *_metadata,
 
 #define dma_read_all(dma) __dma_read(_metadata, dma, DMA_BASE, DMA_SIZE)
 
-/* How dirty pages are asked for: iommufd's own ioctl, or READ. */
+/* How dirty pages are read: by iommufd's own ioctl, or by READ. */
 typedef void (*dma_reader)(struct __test_metadata *_metadata, struct dma *dma,
 			   __u64 iova, __u64 length);
 

@@ -45,7 +45,7 @@ static inline int load_emulated(const char *params)
 	return system(command);
 }
 
-/* busybox' modinfo succeeds whatever it is asked for. */
+/* The modinfo of busybox succeeds whatever it is asked for. */
 static inline bool have_emulated(void)
 {
 	return !system("find /lib/modules -name 'iommufd-dirty-vfio.ko*' | grep -q .");
@@ -103,7 +103,7 @@ __emulated_pin(struct __test_metadata *_metadata, struct emulated *dev,
 	};
 }
 
-/* It is not pinned any more, and dirty once more. */
+/* It is no longer pinned, and dirty once more. */
 static inline void emulated_unpinned(struct model *model, struct emulated *dev,
 				     __u64 iova, __u64 length)
 {

@@ -37,7 +37,7 @@ static inline int write_at(int dir, const char *name, const char *value)
 	return ret == (ssize_t)strlen(value) ? 0 : -1;
 }
 
-/* All allocations may fail, and the log says nothing of it. */
+/* All allocations may fail, and the log does not report it. */
 static inline bool have_fault_injection(void)
 {
 	DIR *debugfs = opendir("/sys/kernel/debug");
@@ -62,7 +62,7 @@ static inline bool have_fault_injection(void)
 	return true;
 }
 
-/* The n-th fault that can be injected from now on is. */
+/* Injects the n-th fault that can be injected from now on. */
 static inline void arm(struct __test_metadata *_metadata, int nth_fd, unsigned int n)
 {
 	char buf[16];
@@ -71,14 +71,14 @@ static inline void arm(struct __test_metadata *_metadata, int nth_fd, unsigned i
 	ASSERT_EQ(len, pwrite(nth_fd, buf, len, 0));
 }
 
-/* Whether it was; disarms. */
+/* Returns whether it was injected; disarms. */
 static inline bool fired(struct __test_metadata *_metadata, int nth_fd)
 {
 	char buf[16] = {};
 	ssize_t ret = pread(nth_fd, buf, sizeof(buf), 0);
 	bool all = ret == 2 && buf[0] == '0';
 
-	/* These two system calls can be hit themselves: then it had not. */
+	/* If it hits one of these two system calls, it was not injected before. */
 	if (ret == -1) {
 		ASSERT_EQ(EFAULT, errno);
 		all = false;
@@ -92,7 +92,7 @@ static inline bool fired(struct __test_metadata *_metadata, int nth_fd)
 }
 
 /*
- * Repeat @op with the next fault until it is not reached any more. @before and
+ * Repeat @op with the next fault until that is no longer reached. @before and
  * @after may be NULL; they run without a fault. @after gets what @op returned.
  */
 typedef int (*op_fn)(struct sweep *sweep);
@@ -149,7 +149,7 @@ static inline int write_some(struct sweep *sweep)
 }
 
 /*
- * A good READ into the same bitmap: all is there that was not delivered before,
+ * A good READ into the same bitmap: it delivers all that was not delivered before,
  * and no more, unless it says so.
  */
 static inline void expect_all(struct __test_metadata *_metadata,

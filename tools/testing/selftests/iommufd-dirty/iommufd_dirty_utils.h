@@ -18,7 +18,7 @@
 #include "kselftest_harness.h"
 #include "mock/iommufd_dirty_mock.h"
 
-/* In seconds. It is there for what hangs, not for a slow machine. */
+/* In seconds. It catches a hang, not a slow machine. */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 300
 
@@ -235,7 +235,7 @@ static inline int _test_cmd_stop(int fd)
 	.results_uptr = (uintptr_t)(array), .nr_results = (nr), \
 	.result_len = sizeof(*(array))
 
-/* One range; for all else use read_cmd() and ioctl(). */
+/* One range; for anything else use read_cmd() and ioctl(). */
 static inline int _test_cmd_read(int fd, __u32 id, __u32 flags, __u64 iova,
 				 __u64 length, __u64 page_size, void *bitmap,
 				 __u32 *status, __u64 *dirty)

@@ -72,7 +72,7 @@ static inline void vf_open(struct __test_metadata *_metadata, struct vf *vf, uns
 	vf->iommu = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	ASSERT_NE(-1, vf->iommu);
 	ASSERT_EQ(0, _iommu_ioas_alloc(vf->iommu, &vf->ioas_id));
-	/* QEMU tells the model of each IOPTE, be it large or small. */
+	/* QEMU passes each IOPTE to the model, whether large or small. */
 	vf->memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
 			  MAP_ANONYMOUS | MAP_PRIVATE | MAP_HUGETLB | MAP_POPULATE, -1, 0);
 	ASSERT_NE(MAP_FAILED, vf->memory)
@@ -83,7 +83,7 @@ static inline void vf_open(struct __test_metadata *_metadata, struct vf *vf, uns
 	vf_attach(_metadata, vf, n);
 }
 
-/* In the address space of another one, which has to be closed later. */
+/* In the address space of another function, which has to be closed later. */
 static inline void vf_join(struct __test_metadata *_metadata, struct vf *vf, unsigned int n,
 			   const struct vf *host)
 {

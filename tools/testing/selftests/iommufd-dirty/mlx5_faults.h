@@ -47,7 +47,7 @@ static const struct iommufd_dirty_range whole = { .iova = IOVA, .length = SIZE }
 /**
  * struct faulty - A function, and what it is asked to do
  * @control: The model
- * @left: Trackers that the firmware did not want to destroy
+ * @left: Trackers that the firmware refused to destroy
  * @bitmap: What the READs have reported
  * @hung: Operations that did not end by themselves
  * @ms: How long the last one took
@@ -130,8 +130,8 @@ static inline bool ends_within(struct operation *operation, unsigned int ms)
 }
 
 /*
- * What it returned. One that waits for ever, as the C driver does, is given an event
- * that ends the wait.
+ * What it returned. If it waits forever, as the C driver does, it gets an event that
+ * ends the wait.
  */
 static inline int end(struct __test_metadata *_metadata, struct operation *operation)
 {
@@ -178,7 +178,7 @@ static inline int new_trackers(struct faulty *faulty)
 	return count_trackers(faulty) - faulty->left;
 }
 
-/* Three pages, two of them side by side: so few that one that is lost shows. */
+/* Three pages, two of them adjacent: so few that a lost one is noticed. */
 #define MARK (IOVA + 99 * SZ_4K)
 
 static inline __u32 write_mark(struct faulty *faulty)
@@ -204,7 +204,7 @@ static inline unsigned int dirty_in(const __u8 *bitmap)
 	return sum;
 }
 
-/* It tracks as if nothing had been. Returns what is wrong, or NULL. */
+/* It tracks as if nothing had happened. Returns what is wrong, or NULL. */
 static inline const char *is_well(struct __test_metadata *_metadata, struct faulty *faulty)
 {
 	const char *wrong = NULL;
