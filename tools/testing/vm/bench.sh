@@ -5,7 +5,7 @@
 
 kernel=${1:-fast}
 table=$REPO/tools/testing/selftests/iommufd-dirty/bench_table.sh
-ktaps=("$LOGS"/bench{,-dma,-mlx5}-"$kernel".ktap)
+ktaps=("$LOGS"/bench{,-dma,-mlx5,-migrate}-"$kernel".ktap)
 
 # measure STAGE [OPTION]
 measure() {
@@ -18,6 +18,7 @@ status=0
 measure bench --count
 measure bench-dma --count
 measure bench-mlx5
+measure bench-migrate --timeout 7200
 "$table" --json "${ktaps[@]}" > "$OUT/bench.json"
 say ""
 "$table" "${ktaps[@]}"

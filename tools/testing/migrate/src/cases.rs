@@ -112,6 +112,7 @@ use Which::{Broken, Off, Ours, Stock};
 const NO_EVENT: Event = Event::None;
 const VF: &[(Device, &str)] = &[(Vf, "")];
 const TWO_VFS: &[(Device, &str)] = &[(Vf, ""), (Vf, "")];
+const FOUR_VFS: &[(Device, &str)] = &[(Vf, ""), (Vf, ""), (Vf, ""), (Vf, "")];
 const VF_AND_EMULATED: &[(Device, &str)] = &[(Vf, ""), (Emulated, "")];
 const NO_LOG: &[(Device, &str)] = &[(Vf, ",x-device-dirty-page-tracking=off")];
 const NO_LOG_ALL_DIRTY: &[(Device, &str)] = &[(
@@ -393,6 +394,11 @@ pub fn mixed(which: Which) -> Case {
     case("demo", "", which, VF_AND_EMULATED, NO_EVENT, Nothing)
 }
 
+/// So many VFs, at most four, which are no case either but what `--bench` measures.
+pub fn vfs(which: Which, number: usize) -> Case {
+    case("bench", "", which, &FOUR_VFS[..number], NO_EVENT, Nothing)
+}
+
 /// Syncs before a migration may end.
 pub const ROUNDS: u64 = 4;
 
@@ -431,7 +437,7 @@ pub fn start(case: &Case, name: &'static str, destination: bool, incoming: bool)
 }
 
 /// Sends mlx5-model a command by the VM's third serial port.
-fn control(command: &str) -> Result<()> {
+pub fn control(command: &str) -> Result<()> {
     const PORT: &str = "/dev/ttyS2";
     Command::new("stty")
         .args(["-F", PORT, "raw", "-echo"])
@@ -592,7 +598,7 @@ fn repeat(case: &Case, source: &mut Qemu, destination: &mut Qemu) -> Result<()> 
     Ok(())
 }
 
-fn none_lost(lost: u32) -> Result<()> {
+pub fn none_lost(lost: u32) -> Result<()> {
     match lost {
         0 => Ok(()),
         _ => Err(format!("{lost} pages are not what the guest wrote").into()),

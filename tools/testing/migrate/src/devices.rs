@@ -19,26 +19,23 @@ pub enum Device {
 /// The PF of mlx5-model.
 const PF: &str = "/sys/bus/pci/devices/0000:00:04.0";
 
-/// Virtual functions of the source; those of the destination come after them.
-const VFS: usize = 2;
-
 fn is(path: &Path, vendor: &str, device: &str) -> bool {
     let read = |name| fs::read_to_string(path.join(name)).unwrap_or_default();
     read("vendor").trim() == vendor && read("device").trim() == device
 }
 
-/// The host device `number` of its kind, as QEMU's vfio-pci takes it.
+/// The host device `number` of its kind, as QEMU's vfio-pci takes it. Those of the source and of
+/// the destination take turns.
 fn host(device: Device, number: usize, destination: bool) -> Result<String> {
-    let missing = |what: &str| format!("there is no {what} number {number}");
+    let nth = 2 * number + usize::from(destination);
+    let missing = |what: &str| format!("there is no {what} number {nth}");
     match device {
         Device::Vf => {
-            let vf = number + if destination { VFS } else { 0 };
-            let link = fs::read_link(format!("{PF}/virtfn{vf}")).map_err(|_| missing("VF"))?;
+            let link = fs::read_link(format!("{PF}/virtfn{nth}")).map_err(|_| missing("VF"))?;
             let name = link.file_name().ok_or_else(|| missing("VF"))?;
             Ok(format!("host={}", name.to_string_lossy()))
         }
         Device::Emulated => {
-            let nth = 2 * number + usize::from(destination);
             let path = emulated(nth).ok_or_else(|| missing("emulated device"))?;
             Ok(format!("sysfsdev={path}"))
         }
@@ -49,7 +46,6 @@ fn host(device: Device, number: usize, destination: bool) -> Result<String> {
                 .filter(|path| is(path, "0x1b36", "0x0005"))
                 .collect();
             found.sort();
-            let nth = 2 * number + usize::from(destination);
             let path = found.get(nth).ok_or_else(|| missing("iommu-testdev"))?;
             let name = path.file_name().ok_or_else(|| missing("iommu-testdev"))?;
             Ok(format!("host={}", name.to_string_lossy()))

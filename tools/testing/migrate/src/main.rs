@@ -4,8 +4,10 @@
 //! and says what was lost.
 //!
 //! `migrate CASE...` runs these cases, each a test of KTAP; `migrate --list` names all;
-//! `migrate --demo` shows one of them, as Debian's QEMU does it and otherwise.
+//! `migrate --demo` shows one of them, as Debian's QEMU does it and otherwise; `migrate --bench N`
+//! measures it N times each.
 
+mod bench;
 mod cases;
 mod demo;
 mod devices;
@@ -19,8 +21,23 @@ use std::{env, error::Error, process::ExitCode};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn usage() -> ExitCode {
-    eprintln!("usage: migrate CASE...\n       migrate --list\n       migrate --demo");
+    eprintln!(
+        "usage: migrate CASE...\n       migrate --list\n       migrate --demo\n       \
+         migrate --bench SAMPLES"
+    );
     ExitCode::from(2)
+}
+
+/// What is no test: its error is all that there is to say.
+fn finish(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("[NO] {error}");
+            qemu::show_logs();
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -32,14 +49,15 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if names == ["--demo"] {
-        return match demo::show() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                println!("[NO] {error}");
-                qemu::show_logs();
-                ExitCode::FAILURE
-            }
-        };
+        return finish(demo::show());
+    }
+    if let [option, samples] = names.as_slice() {
+        if option == "--bench" {
+            return match samples.parse() {
+                Ok(samples) if samples > 0 => finish(bench::measure(samples)),
+                _ => usage(),
+            };
+        }
     }
     let mut chosen = Vec::new();
     for name in &names {

@@ -8,7 +8,10 @@ use crate::{
     Result,
 };
 use serde_json::{json, Value};
-use std::{fmt, time::Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 const SOCKET: &str = "unix:/tmp/migration.sock";
 
@@ -17,9 +20,10 @@ const SOCKET: &str = "unix:/tmp/migration.sock";
 const SLOW: u64 = 4 << 20;
 const FAST: u64 = 100 << 20;
 
-/// Downtime in ms that is never met, and one that always is.
+/// Downtime in ms that is never met, one that always is, and QEMU's default.
 const NEVER: u64 = 1;
 const ALWAYS: u64 = 120_000;
+const USUAL: u64 = 300;
 
 /// What is done to a migration when it has come to a sync.
 pub type Action<'a> = &'a mut dyn FnMut(&mut Qemu) -> Result<()>;
@@ -68,6 +72,43 @@ fn outcome(answer: &Value) -> Outcome {
 /// nothing to lose.
 const PASSES: usize = 2;
 
+/// Begins to migrate.
+fn begin(source: &mut Qemu, destination: &mut Qemu, bandwidth: u64, downtime: u64) -> Result<()> {
+    let _ = std::fs::remove_file("/tmp/migration.sock");
+    destination.ask("migrate-incoming", json!({ "uri": SOCKET }))?;
+    source.ask(
+        "migrate-set-parameters",
+        json!({ "max-bandwidth": bandwidth, "downtime-limit": downtime }),
+    )?;
+    source.ask("migrate", json!({ "uri": SOCKET })).map(drop)
+}
+
+/// Where a migration stands that began at `began`.
+fn look(source: &mut Qemu, began: Instant) -> Result<Outcome> {
+    let now = outcome(&source.ask("query-migrate", json!({}))?);
+    let ended = ["completed", "failed", "cancelled"].contains(&now.status.as_str());
+    if !ended && began.elapsed() > PATIENCE {
+        return Err(format!("the migration does not end: {now}").into());
+    }
+    Ok(now)
+}
+
+/// Migrates as QEMU does by itself, with its usual downtime limit.
+pub fn migrate_freely(source: &mut Qemu, destination: &mut Qemu) -> Result<Outcome> {
+    begin(source, destination, FAST, USUAL)?;
+    let began = Instant::now();
+    loop {
+        let now = look(source, began)?;
+        match now.status.as_str() {
+            "completed" => return Ok(now),
+            "failed" | "cancelled" => {
+                return Err(format!("{now}; {}", qemu::last_words("source")).into());
+            }
+            _ => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}
+
 /// Migrates from `source` to `destination`. It gets `rounds` syncs before it may end, and the guest
 /// its passes; `action` is called once, at the second sync.
 pub fn migrate(
@@ -76,25 +117,15 @@ pub fn migrate(
     rounds: u64,
     mut action: Option<Action<'_>>,
 ) -> Result<Outcome> {
-    let _ = std::fs::remove_file("/tmp/migration.sock");
-    destination.ask("migrate-incoming", json!({ "uri": SOCKET }))?;
-    source.ask(
-        "migrate-set-parameters",
-        json!({ "max-bandwidth": SLOW, "downtime-limit": NEVER }),
-    )?;
-    source.ask("migrate", json!({ "uri": SOCKET }))?;
-
-    let begin = Instant::now();
+    begin(source, destination, SLOW, NEVER)?;
+    let began = Instant::now();
     let mut passes = None;
     let (mut is_fast, mut may_end) = (false, false);
     loop {
-        let now = outcome(&source.ask("query-migrate", json!({}))?);
+        let now = look(source, began)?;
         match now.status.as_str() {
             "completed" if !is_fast => return Err(format!("it ended too early: {now}").into()),
             "completed" | "failed" | "cancelled" => return Ok(now),
-            _ if begin.elapsed() > PATIENCE => {
-                return Err(format!("the migration does not end: {now}").into());
-            }
             _ => (),
         }
         if now.syncs >= 2 {
@@ -116,7 +147,7 @@ pub fn migrate(
             )?;
             may_end = true;
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -152,4 +183,41 @@ pub fn pages_by_tracker(name: &str) -> Vec<(String, Vec<u64>)> {
         }
     }
     found
+}
+
+/// The µs at which QEMU wrote this line: QEMU 10 begins it with its number and the time as
+/// `20071@1795878664.385177:`, QEMU 11 with the date and the time as
+/// `2026-11-28T15:10:59.361668Z`.
+fn written_at(line: &str) -> Option<u64> {
+    let word = line.split(' ').next()?;
+    let seconds_and = |text: &str| {
+        let (seconds, fraction) = text.split_once('.')?;
+        Some(seconds.parse::<u64>().ok()? * 1_000_000 + fraction.parse::<u64>().ok()?)
+    };
+    if let Some((_, rest)) = word.split_once('@') {
+        return seconds_and(rest.split(':').next()?);
+    }
+    let (_, time) = word.strip_suffix('Z')?.split_once('T')?;
+    let mut parts = time.splitn(3, ':');
+    let hours: u64 = parts.next()?.parse().ok()?;
+    let minutes: u64 = parts.next()?.parse().ok()?;
+    Some((hours * 60 + minutes) * 60_000_000 + seconds_and(parts.next()?)?)
+}
+
+/// How long each sync of `name`'s last migration took, in µs. QEMU holds its big lock meanwhile, and
+/// little longer.
+pub fn syncs(name: &str) -> Vec<u64> {
+    const DAY: u64 = 24 * 3600 * 1_000_000;
+    let mut syncs = Vec::new();
+    let mut begin = None;
+    for line in qemu::log(name).lines() {
+        if line.contains("migration_bitmap_sync_start") {
+            begin = written_at(line);
+        } else if line.contains("migration_bitmap_sync_end") {
+            if let (Some(from), Some(to)) = (begin.take(), written_at(line)) {
+                syncs.push((to + DAY - from) % DAY);
+            }
+        }
+    }
+    syncs
 }

@@ -19,6 +19,7 @@ const TRACES: &[&str] = &[
     "iommufd_dirty*",
     "vfio_migration_set_state",
     "migration_completion*",
+    "migration_bitmap_sync*",
 ];
 
 /// A running QEMU, which ends with this.
@@ -58,6 +59,8 @@ impl Qemu {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        // With the time of each line.
+        command.args(["-msg", "timestamp=on"]);
         for trace in TRACES {
             command.args(["-trace", trace]);
         }
