@@ -3,10 +3,11 @@
 //! What `make bench` measures of migrations: Debian's QEMU and the one with `patches/qemu`.
 
 use crate::{
-    cases::{self, control, none_lost, Which},
+    cases::{self, Which},
     guest,
     migration::{look_at_guest, migrate_freely, syncs, Outcome},
     qemu::PATIENCE,
+    run::{self, control, none_lost},
     Result,
 };
 
@@ -44,9 +45,9 @@ fn median<T: PartialOrd + Copy>(mut values: Vec<T>) -> Option<T> {
 
 fn sample(which: Which, vfs: usize) -> Result<Sample> {
     let case = cases::vfs(which, vfs);
-    let mut source = cases::start(&case, "source", false, false)?;
-    let mut destination = cases::start(&case, "destination", true, true)?;
-    guest::wait_for_passes("source", cases::PASSES, PATIENCE)?;
+    let mut source = run::start(&case, "source", false, false)?;
+    let mut destination = run::start(&case, "destination", true, true)?;
+    guest::wait_for_passes("source", run::PASSES, PATIENCE)?;
     let outcome = migrate_freely(&mut source, &mut destination)?;
     let syncs = syncs("source");
     if syncs.is_empty() {

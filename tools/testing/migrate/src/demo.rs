@@ -7,7 +7,7 @@ use crate::{
     guest,
     migration::{look_at_guest, migrate, pages_by_tracker, Outcome},
     qemu::PATIENCE,
-    Result,
+    run, Result,
 };
 use std::process::Command;
 
@@ -67,10 +67,10 @@ fn load(dma_log: bool) -> Result<()> {
 fn go(column: &Column) -> Result<Shown> {
     load(column.dma_log)?;
     let case = cases::mixed(column.which);
-    let mut source = cases::start(&case, "source", false, false)?;
-    let mut destination = cases::start(&case, "destination", true, true)?;
-    guest::wait_for_passes("source", cases::PASSES, PATIENCE)?;
-    let outcome = migrate(&mut source, &mut destination, cases::ROUNDS, None)?;
+    let mut source = run::start(&case, "source", false, false)?;
+    let mut destination = run::start(&case, "destination", true, true)?;
+    guest::wait_for_passes("source", run::PASSES, PATIENCE)?;
+    let outcome = migrate(&mut source, &mut destination, run::ROUNDS, None)?;
     let lost = look_at_guest("destination", &mut destination)?.lost;
     let trackers = pages_by_tracker("source");
     source.quit()?;

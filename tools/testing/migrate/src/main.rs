@@ -14,6 +14,7 @@ mod devices;
 mod guest;
 mod migration;
 mod qemu;
+mod run;
 
 use std::{env, error::Error, process::ExitCode};
 
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
     let mut failed = 0;
     for (number, case) in (1..).zip(chosen) {
         println!("# {}: {}", case.name, case.about);
-        match cases::run(case) {
+        match run::run(case) {
             Ok(()) => println!("ok {number} {}", case.name),
             Err(error) => {
                 failed += 1;
