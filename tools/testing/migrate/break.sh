@@ -5,6 +5,7 @@
 #
 #   harvest  the harvest before memory is unmapped
 #   final    the last read, after the devices were stopped
+#   unmap    the read after memory was unmapped
 #   range    one range of memory in each read: the last one
 #
 # break.sh SOURCE
@@ -31,6 +32,8 @@ sed -i 's/^#include "trace.h"$/&\n#include "iommufd-dirty-broken.h"/' iommufd-di
 
 edit 'dirty_harvest(container, runs) != 0' \
 	's/[a-z_]*dirty_harvest(container, runs) != 0/!is_broken("harvest") \&\& &/'
+edit 'iommufd_dirty_read(container, runs, 0, NULL)' \
+	's/iommufd_dirty_read(container, runs, 0, NULL)/(!is_broken("unmap") \&\& &)/'
 edit 'flags |= IOMMUFD_DIRTY_READ_FINAL;' \
 	's/flags |= IOMMUFD_DIRTY_READ_FINAL;/if (is_broken("final")) { return; } &/'
 edit ' runs = vfio_iova_maps_runs(&container->dirty->maps, 0, UINT64_MAX);' \

@@ -14,16 +14,22 @@
  *
  * With "remap" in its command line the devices write to a window of memory, too, which
  * is not there for a part of each pass: QEMU then unmaps it, with its dirty bits.
+ *
+ * With "viommu" they are behind a virtual IOMMU, and write by the same addresses to other
+ * pages in each pass.
  */
 #include "busy.h"
 #include "devices.h"
 #include "pc.h"
+#include "viommu.h"
 #include "window.h"
 
 #define MAX_DEVICES 4
 /* Each device has as much: 16 MiB. */
 #define PAGES 4096
 #define WINDOW_PAGES (WINDOW_SIZE / PAGE_SIZE / MAX_DEVICES)
+/* What a device reaches at a time by the virtual IOMMU. */
+#define MAPPED_PAGES (VIOMMU_PAGES / MAX_DEVICES)
 #define WORDS (PAGE_SIZE / sizeof(uint32_t))
 #define FIRST_PAGE 0x1000000
 #define WRITES_PER_PASS 256
@@ -41,6 +47,9 @@ static unsigned int nr_devices;
 static uint32_t expected[MAX_DEVICES][PAGES + WINDOW_PAGES];
 /* Of each device: without the window's, or with them. */
 static unsigned int nr_pages = PAGES;
+static int has_viommu;
+/* The first page of each device that is mapped. */
+static unsigned int first_mapped;
 static uint32_t seed = 12345;
 static uint32_t writes, lost;
 
@@ -76,6 +85,7 @@ static void find_devices(void)
 		else if (device->id != EMULATED && device->id != TESTDEV)
 			continue;
 		device->bar = pci_bar0(slot) + offset;
+		viommu_add(slot);
 		for (page = 0; page < nr_pages; page++)
 			*page_of(nr_devices, page) = 0;
 		nr_devices++;
@@ -103,11 +113,45 @@ static uint32_t content(unsigned int nr, unsigned int page)
 	return count;
 }
 
+/* Lets the devices reach other pages than before. */
+static void map_others(void)
+{
+	unsigned int nr, page;
+
+	first_mapped = next_random() % (PAGES / MAPPED_PAGES) * MAPPED_PAGES;
+	for (nr = 0; nr < nr_devices; nr++)
+		for (page = 0; page < MAPPED_PAGES; page++)
+			viommu_map(nr * MAPPED_PAGES + page,
+				   (uint32_t)page_of(nr, first_mapped + page));
+	viommu_flush();
+}
+
+static void unmap(void)
+{
+	viommu_unmap();
+	viommu_flush();
+}
+
+/* The page's address as the device has it. */
+static uint32_t dma_address(unsigned int nr, unsigned int page)
+{
+	if (!has_viommu)
+		return (uint32_t)page_of(nr, page);
+	return VIOMMU_IOVA + (nr * MAPPED_PAGES + page - first_mapped) * PAGE_SIZE;
+}
+
+static unsigned int random_page(void)
+{
+	if (!has_viommu)
+		return next_random() % PAGES;
+	return first_mapped + next_random() % MAPPED_PAGES;
+}
+
 static void write_page(unsigned int nr, unsigned int page)
 {
 	struct device *device = &devices[nr];
 	volatile uint32_t *at = page_of(nr, page);
-	uint32_t address = (uint32_t)at, failed = 0;
+	uint32_t address = dma_address(nr, page), failed = 0;
 
 	busy();
 	writes++;
@@ -175,10 +219,17 @@ void main(const struct boot_info *info)
 		nr_pages = PAGES + WINDOW_PAGES;
 	}
 	find_devices();
+	has_viommu = has_word(info, "viommu");
+	if (has_viommu)
+		viommu_start();
 	for (pass = 1;; pass++) {
+		if (has_viommu)
+			map_others();
 		for (i = 0; i < WRITES_PER_PASS; i++)
 			for (nr = 0; nr < nr_devices; nr++)
-				write_page(nr, next_random() % PAGES);
+				write_page(nr, random_page());
+		if (has_viommu)
+			unmap();
 		if (nr_pages > PAGES) {
 			for (nr = 0; nr < nr_devices; nr++)
 				write_page(nr, PAGES + pass % WINDOW_PAGES);

@@ -47,6 +47,8 @@ pub enum Event {
     Repeat,
     /// The guest takes memory that was written away from its devices, and gives it back.
     Remap,
+    /// The guest has a virtual IOMMU, and maps other pages to the same addresses all the time.
+    Viommu,
     /// With this capability of QEMU's.
     With(&'static str),
     /// QEMU is to have no device that cannot migrate.
@@ -83,7 +85,7 @@ const fn case(
 
 use Event::{
     Cancel, DestinationRefuses, Hotplug, OnlyMigratable, Remap, Repeat, SourceIsKilled,
-    TrackerFails, With,
+    TrackerFails, Viommu, With,
 };
 use Expect::{Failure, Loss, Nothing, Refused};
 use Which::{Broken, Off, Ours, Stock};
@@ -235,6 +237,22 @@ pub const CASES: &[Case] = &[
         VF_AND_EMULATED,
         Remap,
         Nothing,
+    ),
+    case(
+        "viommu",
+        "behind a virtual IOMMU",
+        Ours,
+        VF,
+        Viommu,
+        Nothing,
+    ),
+    case(
+        "broken-unmap",
+        "the same, without the read after memory is unmapped",
+        Broken("unmap"),
+        VF,
+        Viommu,
+        Loss,
     ),
     case(
         "late",

@@ -9,9 +9,9 @@ mlx5_bind vfio_mlx5 4
 migratable_up plain
 CASES="stock-vf-emulated vf-emulated two-vfs vf-no-log vf-no-log-all-dirty tracker-fails"
 CASES="$CASES tracker-fails-all-dirty cancel hotplug destination-refuses source-killed"
-CASES="$CASES back-and-forth remap"
+CASES="$CASES back-and-forth remap viommu"
 if [ "$KERNEL" = fast ]; then
-	CASES="stock-vf stock-two-vfs stock-vf-no-log off-vf off-vf-emulated vf late broken-final broken-range $CASES"
+	CASES="stock-vf stock-two-vfs stock-vf-no-log off-vf off-vf-emulated vf late broken-final broken-range broken-unmap $CASES"
 	CASES="$CASES multifd postcopy only-migratable"
 fi
 # shellcheck disable=SC2086 # as many arguments as there are words
