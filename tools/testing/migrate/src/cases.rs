@@ -49,6 +49,8 @@ pub enum Event {
     Remap,
     /// The guest has a virtual IOMMU, and maps other pages to the same addresses all the time.
     Viommu,
+    /// The VFs of the source and of the destination have these drivers.
+    Between(&'static str, &'static str),
     /// With this capability of QEMU's.
     With(&'static str),
     /// QEMU is to have no device that cannot migrate.
@@ -84,7 +86,7 @@ const fn case(
 }
 
 use Event::{
-    Cancel, DestinationRefuses, Hotplug, OnlyMigratable, Remap, Repeat, SourceIsKilled,
+    Between, Cancel, DestinationRefuses, Hotplug, OnlyMigratable, Remap, Repeat, SourceIsKilled,
     TrackerFails, Viommu, With,
 };
 use Expect::{Failure, Loss, Nothing, Refused};
@@ -300,6 +302,31 @@ pub const CASES: &[Case] = &[
         Ours,
         VF,
         OnlyMigratable,
+        Nothing,
+    ),
+    // With two drivers.
+    case(
+        "stock-rust-to-c",
+        "a VF, from vfio-mlx5 to mlx5-vfio-pci",
+        Stock,
+        VF,
+        Between("vfio_mlx5", "mlx5_vfio_pci"),
+        Nothing,
+    ),
+    case(
+        "stock-c-to-rust",
+        "a VF, from mlx5-vfio-pci to vfio-mlx5",
+        Stock,
+        VF,
+        Between("mlx5_vfio_pci", "vfio_mlx5"),
+        Nothing,
+    ),
+    case(
+        "c-to-rust",
+        "the same, where a context has the log of mlx5-vfio-pci",
+        Ours,
+        VF,
+        Between("mlx5_vfio_pci", "vfio_mlx5"),
         Nothing,
     ),
     // With one tracker in the firmware.

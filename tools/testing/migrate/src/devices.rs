@@ -65,6 +65,18 @@ fn emulated(nth: usize) -> Option<String> {
     found.get(nth).cloned()
 }
 
+/// An error if the first device of its kind has another driver than this one.
+pub fn check_driver(device: Device, destination: bool, driver: &str) -> Result<()> {
+    let host = host(device, 0, destination)?;
+    let (_, name) = host.split_once('=').unwrap_or_default();
+    let link = fs::read_link(format!("/sys/bus/pci/devices/{name}/driver"))?;
+    if link.ends_with(driver) {
+        Ok(())
+    } else {
+        Err(format!("{name} is driven by {}", link.display()).into())
+    }
+}
+
 /// QEMU's arguments for `devices`, where each one's `options` are added to its own.
 pub fn arguments(
     iommufd: &str,

@@ -6,13 +6,14 @@ use crate::{
     cases::{
         Case,
         Event::{
-            self, Cancel, DestinationRefuses, Hotplug, OnlyMigratable, Remap, Repeat,
+            self, Between, Cancel, DestinationRefuses, Hotplug, OnlyMigratable, Remap, Repeat,
             SourceIsKilled, TrackerFails, Viommu, With,
         },
         Expect::{Failure, Loss, Nothing, Refused},
         Which::{Broken, Off, Ours, Stock},
     },
-    devices, guest,
+    devices::{self, Device},
+    guest,
     migration::{look_at_guest, migrate, pages_by_tracker, Outcome},
     qemu::{self, Qemu, PATIENCE},
     Result,
@@ -131,6 +132,10 @@ fn report(case: &Case, outcome: &Outcome, lost: u32) {
 }
 
 pub fn run(case: &Case) -> Result<()> {
+    if let Between(source, destination) = case.event {
+        devices::check_driver(Device::Vf, false, source)?;
+        devices::check_driver(Device::Vf, true, destination)?;
+    }
     let mut source = start(case, "source", false, false)?;
     let mut destination = start(case, "destination", true, true)?;
     guest::wait_for_passes("source", PASSES, PATIENCE)?;

@@ -16,6 +16,18 @@ if [ "$KERNEL" = fast ]; then
 fi
 # shellcheck disable=SC2086 # as many arguments as there are words
 run migrate $CASES
+
+# As in mlx5-migration, mlx5-vfio-pci is not for the debug kernel.
+if [ "$KERNEL" = fast ]; then
+	check "mlx5-vfio-pci loads" modprobe mlx5-vfio-pci
+	mlx5_rebind 1 mlx5_vfio_pci
+	run migrate stock-rust-to-c
+	mlx5_rebind 0 mlx5_vfio_pci
+	mlx5_rebind 1 vfio_mlx5
+	run migrate stock-c-to-rust c-to-rust
+	mlx5_rebind 0 vfio_mlx5
+	check "mlx5-vfio-pci unloads" rmmod mlx5-vfio-pci
+fi
 check "iommufd-dirty-migratable unloads" rmmod iommufd-dirty-migratable
 check "vfio-mlx5 unloads" rmmod vfio-mlx5
 mlx5_down
