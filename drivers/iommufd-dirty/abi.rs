@@ -12,13 +12,13 @@ pub(crate) mod gfp;
 pub(crate) mod hwpt;
 pub(crate) mod lane;
 pub(crate) mod memcg;
+pub(crate) mod ops;
 pub(crate) mod pages;
 pub(crate) mod registry;
 pub(crate) mod trace;
-pub(crate) mod tracker;
 pub(crate) mod uapi;
 
-#[cfg(iommufd_dirty_hwpt)]
+#[cfg(CONFIG_KUNIT = "y")]
 pub(crate) use exports::tracker_of;
 
 use kernel::task::Task;
@@ -34,7 +34,8 @@ pub(crate) fn is_killed(task: &Task) -> bool {
     unsafe { bindings::iommufd_dirty_killed(task.as_ptr()) }
 }
 
-#[cfg(iommufd_dirty_hwpt)]
+// What drivers have: the tests register as a driver does.
+#[cfg(CONFIG_KUNIT = "y")]
 #[allow(unreachable_pub)]
 #[path = "provider.rs"]
 pub(crate) mod provider;

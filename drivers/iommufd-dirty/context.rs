@@ -10,7 +10,7 @@
 
 use crate::{
     abi::memcg::Memcg,
-    member::Source,
+    bound::Bound,
     state::{
         Bind,
         State, //
@@ -115,5 +115,5 @@ pub(crate) fn bind(
     cookie: u64,
 ) -> Result<u32> {
     let how = Bind::new(flags, policy, cookie)?;
-    context.with(|state| state.bind(how, |binding| Source::of_tracker(binding, tracker)))
+    context.with(|state| state.bind(how, |binding| Bound::registered(binding, tracker).map(Some)))
 }

@@ -38,7 +38,12 @@ fn state_name(state: u32) -> &'static str {
 
 /// The name that a tracker's owner gave it.
 fn name(tracker: &Tracker) -> &str {
-    let bytes = tracker.what.name.split(|b| *b == 0).next().unwrap_or(&[]);
+    let bytes = tracker
+        .properties
+        .name
+        .split(|b| *b == 0)
+        .next()
+        .unwrap_or(&[]);
     core::str::from_utf8(bytes).unwrap_or("?")
 }
 
@@ -70,7 +75,7 @@ fn members(state: &State, m: &SeqFile) {
             "tracker:\tid={} cookie={:x} kind={} name={} state={} policy={} granule={} residual={}\n",
             member.id(),
             member.who.cookie,
-            tracker.map_or("untracked", |t| kind_name(t.what.kind)),
+            tracker.map_or("untracked", |t| kind_name(t.properties.kind)),
             tracker.map_or("-", |t| name(t)),
             state_name(member.state(started)),
             member.policy as u32,
@@ -88,7 +93,7 @@ pub(crate) fn trackers(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = writeln!(
             f,
             "{} {} {} {} {}",
-            kind_name(t.what.kind),
+            kind_name(t.properties.kind),
             context,
             id,
             u32::from(t.is_started()),

@@ -18,8 +18,7 @@ use crate::{
     logic::extents::Extents,
     member::{
         Member,
-        Policy,
-        Source, //
+        Policy, //
     },
     pass::Which,
     read::MAX_READ_RANGES,
@@ -165,8 +164,10 @@ fn info(cmd: &mut uapi::Info) -> Result {
 #[cfg(iommufd_dirty_hwpt)]
 fn bind_hwpt(state: &mut State, cmd: &mut uapi::BindHwpt) -> Result {
     let how = Bind::new(cmd.flags, cmd.policy, cmd.cookie)?;
-    let hwpt = crate::hwpt::register(cmd.iommufd, cmd.hwpt_id)?;
-    cmd.out_tracker_id = state.bind(how, |binding| Source::of_hwpt(binding, hwpt))?;
+    let tracker = crate::hwpt::tracker(cmd.iommufd, cmd.hwpt_id)?;
+    cmd.out_tracker_id = state.bind(how, |binding| {
+        crate::bound::Bound::own(binding, tracker).map(Some)
+    })?;
     Ok(())
 }
 
@@ -183,7 +184,7 @@ fn bind_untracked(state: &mut State, cmd: &mut uapi::BindUntracked) -> Result {
     if how.policy == Policy::Fail {
         return Err(EINVAL);
     }
-    cmd.out_tracker_id = state.bind(how, |_| Ok(Source::Untracked))?;
+    cmd.out_tracker_id = state.bind(how, |_| Ok(None))?;
     Ok(())
 }
 
@@ -230,13 +231,13 @@ fn tracker_info(state: &mut State, cmd: &mut uapi::TrackerInfo) -> Result {
         ..Default::default()
     };
     if let Some(t) = m.tracker() {
-        cmd.out_kind = t.what.kind;
-        cmd.out_caps = t.what.caps;
-        cmd.out_pgsizes = t.what.limits.pgsizes;
-        cmd.out_max_ranges = t.what.limits.max_ranges as u32;
-        cmd.out_min_span = t.what.limits.min_span;
-        cmd.out_max_span = t.what.limits.max_span;
-        cmd.out_name = t.what.name;
+        cmd.out_kind = t.properties.kind;
+        cmd.out_caps = t.properties.caps;
+        cmd.out_pgsizes = t.properties.limits.pgsizes;
+        cmd.out_max_ranges = t.properties.limits.max_ranges as u32;
+        cmd.out_min_span = t.properties.limits.min_span;
+        cmd.out_max_span = t.properties.limits.max_span;
+        cmd.out_name = t.properties.name;
         if started {
             cmd.out_error = m.trouble().map_or(0, |e| e.to_errno());
         }

@@ -8,8 +8,8 @@
 //! - [`abi`]: everything that is unsafe: the device node, calls from and to trackers, pinned pages;
 //! - [`ioctl`] with [`start`], [`ranges`], [`read`], [`extents`], [`clear`]: the uAPI;
 //! - [`state`]: a context's members; [`member`]: one of them; [`pass`]: reading them;
-//! - [`sink`]: where a tracker's dirt goes;
-//! - [`hwpt`]: the tracker of an iommufd page table;
+//! - [`source`]: where a tracker's dirty pages come from; [`hwpt`]: an iommufd page table as one;
+//! - [`sink`]: where they go;
 //! - [`logic`]: what needs no kernel, and is tested on the host.
 //!
 //! C headers: `include/uapi/linux/iommufd_dirty.h`, `include/linux/iommufd_dirty.h`.
@@ -20,6 +20,7 @@ use kernel::{
 };
 
 mod abi;
+mod bound;
 mod clear;
 mod context;
 mod debug;
@@ -37,6 +38,7 @@ mod patience;
 mod ranges;
 mod read;
 mod sink;
+mod source;
 mod start;
 mod state;
 mod tracker;

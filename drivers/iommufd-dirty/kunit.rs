@@ -194,7 +194,6 @@ mod tests {
     }
 }
 
-#[cfg(iommufd_dirty_hwpt)]
 #[kunit_tests(iommufd_dirty_registration)]
 mod registration {
     use super::*;
@@ -304,8 +303,11 @@ mod registration {
         }
         for good in [4096, 1 << 59, 4096 | (1 << 21)] {
             let tracker = register(good, &seen)?;
-            assert_eq!(tracker_of(&tracker).what.limits.pgsizes, good);
-            assert_eq!(tracker_of(&tracker).what.kind, IOMMUFD_DIRTY_KIND_DEVICE);
+            assert_eq!(tracker_of(&tracker).properties.limits.pgsizes, good);
+            assert_eq!(
+                tracker_of(&tracker).properties.kind,
+                IOMMUFD_DIRTY_KIND_DEVICE
+            );
         }
         Ok(())
     }
@@ -315,13 +317,13 @@ mod registration {
         let seen = nothing_seen()?;
         let registration = register(4096, &seen)?;
         let tracker = tracker_of(&registration);
-        tracker.provider.start(4096, &[])?;
+        tracker.source.start(4096, &[])?;
         drop(registration);
         assert_eq!(seen.stops.load(Relaxed), 1);
-        assert!(tracker.provider.is_closed());
-        assert_eq!(tracker.provider.query(4096, &[]), Err(ESHUTDOWN));
+        assert!(tracker.source.is_gone());
+        assert_eq!(tracker.source.query(4096, &[]), Err(ESHUTDOWN));
         // It is stopped already.
-        assert_eq!(tracker.provider.stop(), Ok(()));
+        assert_eq!(tracker.source.stop(), Ok(()));
         assert_eq!(seen.stops.load(Relaxed), 1);
         Ok(())
     }
@@ -351,7 +353,7 @@ mod registration {
             |_, _| true,
             |(who, end), (tracker, slot, seen): &Param| {
                 if *who == 0 {
-                    *end = tracker.provider.query(4096, &[]);
+                    *end = tracker.source.query(4096, &[]);
                     return;
                 }
                 for _ in 0..1000 {

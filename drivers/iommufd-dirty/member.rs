@@ -9,15 +9,14 @@ use crate::{
             IOMMUFD_DIRTY_CAP_PEEK,
             IOMMUFD_DIRTY_CAP_WAITS, //
         },
-        trace,
-        tracker::Owner, //
+        trace, //
     },
+    bound::Bound,
     logic::{
         extents::Extents,
         range_set::RangeSet, //
     },
-    tracker::Tracker,
-    waker::Binding, //
+    tracker::Tracker, //
 };
 use kernel::{
     prelude::*,
@@ -68,54 +67,6 @@ impl Stats {
     }
 }
 
-/// What a member is.
-pub(crate) enum Source {
-    /// A tracker of somebody else, whose module is held.
-    Tracker {
-        tracker: Arc<Tracker>,
-        _owner: Owner,
-    },
-    /// An HWPT: the registration goes with the member.
-    #[cfg(iommufd_dirty_hwpt)]
-    Hwpt {
-        tracker: Arc<Tracker>,
-        _hwpt: crate::hwpt::Registered,
-    },
-    Untracked,
-}
-
-impl Source {
-    /// Binds `tracker`. `EBUSY` if it is in a context; `ESHUTDOWN` if it is gone.
-    pub(crate) fn of_tracker(binding: Binding, tracker: Arc<Tracker>) -> Result<Self> {
-        let owner = tracker.provider.hold_owner()?;
-        tracker.bind(binding)?;
-        Ok(Self::Tracker {
-            tracker,
-            _owner: owner,
-        })
-    }
-
-    /// Binds the tracker of an HWPT that was just registered.
-    #[cfg(iommufd_dirty_hwpt)]
-    pub(crate) fn of_hwpt(binding: Binding, hwpt: crate::hwpt::Registered) -> Result<Self> {
-        let tracker = crate::abi::tracker_of(&hwpt);
-        tracker.bind(binding)?;
-        Ok(Self::Hwpt {
-            tracker,
-            _hwpt: hwpt,
-        })
-    }
-
-    fn tracker(&self) -> Option<&Arc<Tracker>> {
-        match self {
-            Self::Tracker { tracker, .. } => Some(tracker),
-            #[cfg(iommufd_dirty_hwpt)]
-            Self::Hwpt { tracker, .. } => Some(tracker),
-            Self::Untracked => None,
-        }
-    }
-}
-
 /// What one ioctl did with a member: `struct iommufd_dirty_read_result`.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Told {
@@ -136,7 +87,8 @@ pub(crate) struct Told {
 
 pub(crate) struct Member {
     pub(crate) who: trace::Who,
-    source: Source,
+    /// `None` for an untracked member.
+    tracker: Option<Bound>,
     /// The I/O address space that it was in when it was bound; 0 cannot be told.
     pub(crate) space: u64,
     pub(crate) policy: Policy,
@@ -165,11 +117,11 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(who: trace::Who, source: Source, policy: Policy) -> Self {
+    pub(crate) fn new(who: trace::Who, tracker: Option<Bound>, policy: Policy) -> Self {
         Self {
             who,
-            space: source.tracker().map_or(0, |t| t.provider.space()),
-            source,
+            space: tracker.as_ref().map_or(0, |t| t.source.space()),
+            tracker,
             policy,
             failed: None,
             stands_in: false,
@@ -192,11 +144,11 @@ impl Member {
 
     /// The tracker; `None` for an untracked member.
     pub(crate) fn tracker(&self) -> Option<&Arc<Tracker>> {
-        self.source.tracker()
+        self.tracker.as_deref()
     }
 
     pub(crate) fn has_cap(&self, cap: u32) -> bool {
-        self.tracker().is_some_and(|t| t.what.caps & cap != 0)
+        self.tracker().is_some_and(|t| t.properties.caps & cap != 0)
     }
 
     /// A read of it waits for hardware.
@@ -218,7 +170,7 @@ impl Member {
         let Some(tracker) = self.tracker() else {
             return Some(EIO);
         };
-        if tracker.provider.is_closed() {
+        if tracker.source.is_gone() {
             return Some(ESHUTDOWN);
         }
         self.failed.or_else(|| tracker.lost())
@@ -235,7 +187,7 @@ impl Member {
     pub(crate) fn state(&self, started: bool) -> u32 {
         use bindings::*;
         match self.tracker() {
-            Some(t) if t.provider.is_closed() => IOMMUFD_DIRTY_STATE_GONE,
+            Some(t) if t.source.is_gone() => IOMMUFD_DIRTY_STATE_GONE,
             _ if !started => IOMMUFD_DIRTY_STATE_STOPPED,
             Some(t) if self.failed.is_none() && t.lost().is_some() => IOMMUFD_DIRTY_STATE_LOST,
             Some(_) if self.failed.is_none() => IOMMUFD_DIRTY_STATE_TRACKING,
@@ -244,7 +196,7 @@ impl Member {
     }
 
     pub(crate) fn bitmap_bytes(&self) -> u64 {
-        self.tracker().map_or(0, |t| t.provider.bitmap_bytes())
+        self.tracker().map_or(0, |t| t.source.bitmap_bytes())
     }
 
     /// What it holds undelivered.
@@ -286,12 +238,12 @@ impl Member {
         let mut result = Ok(());
         if let Some(tracker) = self.tracker() {
             if self.running {
-                result = tracker.provider.stop();
+                result = tracker.source.stop();
                 trace::stop(self.who, result);
             }
             tracker.set_stopped();
             // Only one that is gone is still in trouble.
-            if !tracker.provider.is_closed() {
+            if !tracker.source.is_gone() {
                 tracker.acknowledge();
             }
         }
@@ -312,9 +264,8 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         if let Some(tracker) = self.tracker() {
-            let _ = tracker.provider.stop();
+            let _ = tracker.source.stop();
             tracker.set_stopped();
-            tracker.unbind();
         }
     }
 }

@@ -297,7 +297,7 @@ impl Member {
             &mut self.scratch,
         );
         let range = piece.aligned_out(self.granule);
-        let result = tracker.provider.read(range, flags, peek, &mut sink);
+        let result = tracker.source.read(range, flags, peek, &mut sink);
         sink.flush();
         let counts = sink.counts;
         self.told.fresh = self.told.fresh.saturating_add(counts.fresh);

@@ -177,7 +177,7 @@ impl Member {
         }
         if !self.running {
             tracker
-                .provider
+                .source
                 .query(self.granule, &for_provider(&wanted)?)?;
         }
         Ok(Some(wanted))
@@ -197,7 +197,7 @@ impl Member {
         if wanted.as_slice().is_empty() || wanted.as_slice() == self.ranges.as_slice() {
             return;
         }
-        let updated = for_provider(&wanted).and_then(|list| tracker.provider.update_ranges(&list));
+        let updated = for_provider(&wanted).and_then(|list| tracker.source.update_ranges(&list));
         if updated.is_ok() {
             self.ranges = wanted;
         }
@@ -211,7 +211,7 @@ impl Member {
         };
         let list = for_provider(&wanted)?;
         let updated = if self.running && self.has_cap(IOMMUFD_DIRTY_CAP_UPDATE_RANGES) {
-            tracker.provider.update_ranges(&list)
+            tracker.source.update_ranges(&list)
         } else {
             Err(ENOSPC)
         };
@@ -230,7 +230,7 @@ impl Member {
         let was_running = self.running;
         let before = for_provider(&self.ranges)?;
         if was_running {
-            let _ = tracker.provider.stop();
+            let _ = tracker.source.stop();
             tracker.set_stopped();
             self.running = false;
             // What it held, and what is written until it is started again, is seen by nobody.
@@ -248,7 +248,7 @@ impl Member {
     fn start_again(&mut self, tracker: &Tracker, list: &[DirtyRange]) -> Result {
         tracker.set_started();
         // The granule in force was told to userspace.
-        let started = match tracker.provider.start(self.granule, list) {
+        let started = match tracker.source.start(self.granule, list) {
             Ok(Some(_)) => Err(ERANGE),
             started => started.map(|_| ()),
         };

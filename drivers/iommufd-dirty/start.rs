@@ -46,7 +46,7 @@ impl Member {
         let Some(tracker) = self.tracker() else {
             return Ok(RangeSet::new());
         };
-        let limits = &tracker.what.limits;
+        let limits = &tracker.properties.limits;
         let joined = tracked.joined(limits.max_ranges, granule)?;
         fits(limits, &joined).map_err(|_| EDOM)?;
         // Its length would not be a number.
@@ -78,7 +78,7 @@ impl Member {
         let Some(tracker) = self.tracker() else {
             return Ok(());
         };
-        let granule = choose(tracker.what.limits.pgsizes, page_size).ok_or(EINVAL)?;
+        let granule = choose(tracker.properties.limits.pgsizes, page_size).ok_or(EINVAL)?;
         self.plan(tracked, granule, page_size, exact, result)
             .map(|_| ())
     }
@@ -99,7 +99,7 @@ impl Member {
         let ranges = self.ranges_for(tracked, granule)?;
         result.nr_ranges = u32::try_from(ranges.as_slice().len()).map_err(|_| EDOM)?;
         if let Some(tracker) = self.tracker() {
-            result.memory = tracker.provider.query(granule, &for_provider(&ranges)?)?;
+            result.memory = tracker.source.query(granule, &for_provider(&ranges)?)?;
         }
         Ok(ranges)
     }
@@ -122,7 +122,7 @@ impl Member {
             let list = for_provider(&ranges)?;
             // Before: it may be lost as soon as it is started.
             tracker.set_started();
-            let result = tracker.provider.start(plan.granule, &list);
+            let result = tracker.source.start(plan.granule, &list);
             let traced = result.map(|_| ());
             trace::start(self.who, plan.granule, plan.nr_ranges, traced);
             match result {

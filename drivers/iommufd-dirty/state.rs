@@ -9,6 +9,7 @@ use crate::{
         memcg::Memcg,
         pages::Pages, //
     },
+    bound::Bound,
     logic::{
         batch::Batch,
         extents::Extents,
@@ -18,7 +19,6 @@ use crate::{
     member::{
         Member,
         Policy,
-        Source,
         Stats, //
     },
     pass::{
@@ -124,12 +124,12 @@ impl State {
         )?)
     }
 
-    /// Adds a member for the source that `f` makes. While tracking it is started at once. Returns its
-    /// id.
+    /// Adds a member for the tracker that `f` binds, if any. While tracking it is started at once.
+    /// Returns its id.
     pub(crate) fn bind(
         &mut self,
         how: Bind,
-        f: impl FnOnce(Binding) -> Result<Source>,
+        f: impl FnOnce(Binding) -> Result<Option<Bound>>,
     ) -> Result<u32> {
         if self.members.len() >= MAX_MEMBERS {
             return Err(ENOSPC);

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A registered tracker, as its owner and the context that it is bound to share it.
+//! A tracker, as its owner and the context that it is bound to share it.
 
 use crate::{
     abi::{
-        trace,
-        tracker::{
-            Description,
-            Provider, //
-        }, //
+        bindings::IOMMUFD_DIRTY_NAME_LEN,
+        trace, //
     },
+    logic::granule::Limits,
+    source::Source,
     waker::Binding, //
 };
 use kernel::{
@@ -25,12 +24,36 @@ use kernel::{
     }, //
 };
 
+const NAME_LEN: usize = IOMMUFD_DIRTY_NAME_LEN as usize;
+
+/// What a tracker is and can do, for as long as it is there.
+pub(crate) struct Properties {
+    /// NUL-padded.
+    pub(crate) name: [u8; NAME_LEN],
+    /// `enum iommufd_dirty_kind`.
+    pub(crate) kind: u32,
+    /// `enum iommufd_dirty_caps`.
+    pub(crate) caps: u32,
+    pub(crate) limits: Limits,
+}
+
+impl Properties {
+    /// A name as [`Properties::name`] has it; what is too long is cut.
+    pub(crate) fn padded(name: &[u8]) -> [u8; NAME_LEN] {
+        let mut padded = [0; NAME_LEN];
+        // The last byte stays NUL.
+        for (to, from) in padded.iter_mut().take(NAME_LEN - 1).zip(name) {
+            *to = *from;
+        }
+        padded
+    }
+}
+
 /// Lives until its owner has unregistered it and no context has it any more.
 #[pin_data]
 pub(crate) struct Tracker {
-    pub(crate) what: Description,
-    #[pin]
-    pub(crate) provider: Provider,
+    pub(crate) properties: Properties,
+    pub(crate) source: Source,
     /// Its owner may call [`Tracker::lose`] from any context: taken with interrupts off. Only the
     /// lock of a wait queue is taken inside of it.
     #[pin]
@@ -42,16 +65,16 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    pub(crate) fn new(what: Description, provider: impl PinInit<Provider>) -> Result<Arc<Self>> {
+    pub(crate) fn new(properties: Properties, source: Source) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                what,
-                provider <- provider,
+                properties,
+                source,
                 binding <- new_spinlock_irq!(None, "iommufd_dirty::Tracker::binding"),
                 lost: Atomic::new(0),
                 tracking: Atomic::new(false),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 
@@ -124,8 +147,9 @@ impl Tracker {
         }
     }
 
-    /// Its owner has unregistered it.
-    pub(crate) fn gone(&self) {
+    /// Its owner unregisters it: its ops are not called any more when this returns.
+    pub(crate) fn close(&self) {
+        self.source.close();
         let mut slot = self.binding.lock();
         if let Some(binding) = &mut *slot {
             trace::lost(binding.who, ESHUTDOWN);

@@ -9,12 +9,13 @@ use super::{
         iommufd_dirty_tracker, //
     },
     chardev,
-    registry,
-    tracker::Provider, //
+    ops::Provider,
+    registry, //
 };
 use crate::{
     context,
     sink::Sink,
+    source::Source,
     tracker::Tracker, //
 };
 use core::ffi::c_int;
@@ -38,8 +39,8 @@ unsafe fn tracker<'a>(raw: *mut iommufd_dirty_tracker) -> ArcBorrow<'a, Tracker>
     unsafe { <Arc<Tracker> as ForeignOwnable>::borrow((*raw).core) }
 }
 
-/// The core's side of a tracker that this module itself registered.
-#[cfg(iommufd_dirty_hwpt)]
+/// The core's side of a tracker that a test of this module has registered.
+#[cfg(CONFIG_KUNIT = "y")]
 pub(crate) fn tracker_of<T: super::provider::Operations>(
     registration: &super::provider::Registration<T>,
 ) -> Arc<Tracker> {
@@ -56,8 +57,9 @@ unsafe extern "C" fn iommufd_dirty_rs_register(raw: *mut iommufd_dirty_tracker) 
     from_result(|| {
         // SAFETY: The caller gives a tracker that is valid until `unregister` returns, which is
         // after `close`; if this fails the provider is dropped here.
-        let (what, provider) = unsafe { Provider::new(raw) }?;
-        let tracker = Tracker::new(what, provider)?;
+        let (properties, provider) = unsafe { Provider::new(raw) }?;
+        let provider = KBox::pin_init(provider, GFP_KERNEL_ACCOUNT)?;
+        let tracker = Tracker::new(properties, Source::Provider(provider))?;
         registry::add(tracker.clone())?;
         // SAFETY: The field is the core's, and nobody uses the tracker before this returns.
         unsafe { (*raw).core = tracker.into_foreign() };
@@ -73,8 +75,7 @@ unsafe extern "C" fn iommufd_dirty_rs_unregister(raw: *mut iommufd_dirty_tracker
     // SAFETY: The caller gives a registered tracker, and uses it no more in any other way.
     let tracker = unsafe { <Arc<Tracker> as ForeignOwnable>::from_foreign((*raw).core) };
     registry::remove(&tracker);
-    tracker.provider.close();
-    tracker.gone();
+    tracker.close();
     // SAFETY: The field is the core's, and the tracker still valid.
     unsafe { (*raw).core = core::ptr::null_mut() };
 }

@@ -4,11 +4,15 @@
 //!
 //! C header: `include/linux/iommufd.h`, with `patches/` applied.
 
-use super::{
-    bindings,
-    provider::Sink, //
+use super::bindings;
+use crate::{
+    logic::range::Range,
+    sink::Sink, //
 };
-use core::ptr::NonNull;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 use kernel::{
     error::{
         from_err_ptr,
@@ -16,7 +20,13 @@ use kernel::{
     },
     ffi::c_void,
     prelude::*,
-    sync::global_lock, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        global_lock, //
+    }, //
 };
 
 global_lock! {
@@ -38,6 +48,7 @@ pub(crate) fn init() {
 pub(crate) struct Hwpt {
     ictx: NonNull<bindings::iommufd_ctx>,
     hwpt: NonNull<bindings::iommufd_hwpt_paging>,
+    started: Atomic<bool>,
 }
 
 // SAFETY: iommufd locks by itself; its functions may be called from any task.
@@ -73,10 +84,16 @@ impl Hwpt {
         };
         drop(held);
         // INVARIANT: Both references are ours from here on, and the HWPT is in the list.
-        claimed.map(|()| Self { ictx, hwpt }).inspect_err(|_| {
-            // SAFETY: The reference is ours, and not used any more.
-            unsafe { bindings::iommufd_hwpt_dirty_put(ictx.as_ptr(), hwpt.as_ptr()) }
-        })
+        claimed
+            .map(|()| Self {
+                ictx,
+                hwpt,
+                started: Atomic::new(false),
+            })
+            .inspect_err(|_| {
+                // SAFETY: The reference is ours, and not used any more.
+                unsafe { bindings::iommufd_hwpt_dirty_put(ictx.as_ptr(), hwpt.as_ptr()) }
+            })
     }
 
     /// Bitmap of the page sizes that the page table can have.
@@ -94,35 +111,51 @@ impl Hwpt {
     /// Claims the dirty bits and switches tracking on. `EBUSY`: somebody else has.
     pub(crate) fn start(&self) -> Result {
         // SAFETY: By the type invariants.
-        to_result(unsafe { bindings::iommufd_hwpt_dirty_start(self.hwpt.as_ptr()) })
+        to_result(unsafe { bindings::iommufd_hwpt_dirty_start(self.hwpt.as_ptr()) })?;
+        self.started.store(true, Relaxed);
+        Ok(())
     }
 
-    /// Switches tracking off and gives the dirty bits back.
+    /// Switches tracking off, if it is on, and gives the dirty bits back.
     pub(crate) fn stop(&self) -> Result {
+        if !self.started.xchg(false, Relaxed) {
+            return Ok(());
+        }
         // SAFETY: By the type invariants.
         to_result(unsafe { bindings::iommufd_hwpt_dirty_stop(self.hwpt.as_ptr()) })
     }
 
-    /// Reads into `sink`. `flags` are `IOMMUFD_HWPT_DIRTY_*`. `true` if a part is not mapped.
+    /// Reads `range`, which is not the whole address space, and clears it unless `peek`. `flags` are
+    /// `IOMMUFD_DIRTY_OP_*`. `true` if a part is not mapped.
     pub(crate) fn read(
         &self,
-        iova: u64,
-        length: u64,
+        range: Range,
         flags: u32,
+        peek: bool,
         sink: &mut Sink<'_>,
     ) -> Result<bool> {
-        let iova = usize::try_from(iova).map_err(|_| EOVERFLOW)?;
-        let length = usize::try_from(length).map_err(|_| EOVERFLOW)?;
+        let iova = usize::try_from(range.first()).map_err(|_| EOVERFLOW)?;
+        let length = usize::try_from(range.length()).map_err(|_| EOVERFLOW)?;
+        let mut how = 0;
+        if flags & bindings::IOMMUFD_DIRTY_OP_FINAL != 0 {
+            how |= bindings::IOMMUFD_HWPT_DIRTY_FINAL;
+        }
+        if flags & bindings::IOMMUFD_DIRTY_OP_STRICT != 0 {
+            how |= bindings::IOMMUFD_HWPT_DIRTY_STRICT;
+        }
+        if peek {
+            how |= bindings::IOMMUFD_HWPT_DIRTY_PEEK;
+        }
         // SAFETY: By the type invariants; `record` is given the sink that it expects, which is
-        // valid until the function returns.
+        // valid until the function returns, and used by it alone.
         let ret = unsafe {
             bindings::iommufd_hwpt_dirty_read(
                 self.hwpt.as_ptr(),
                 iova,
                 length,
-                flags,
+                how,
                 Some(record),
-                sink.as_raw().cast(),
+                ptr::from_mut(sink).cast(),
             )
         };
         to_result(ret)?;
@@ -150,8 +183,9 @@ impl Drop for Hwpt {
 
 /// # Safety
 ///
-/// `sink` must be the sink of the op that is being called.
+/// `sink` must be the [`Sink`] that [`Hwpt::read`] lends for the time of the call.
 unsafe extern "C" fn record(sink: *mut c_void, iova: usize, length: usize) {
     // SAFETY: By the safety requirements.
-    unsafe { bindings::iommufd_dirty_rs_record(sink.cast(), iova as u64, length as u64, false) }
+    let sink = unsafe { &mut *sink.cast::<Sink<'_>>() };
+    sink.record(iova as u64, length as u64);
 }

@@ -22,11 +22,13 @@ pub(crate) fn init() {
     unsafe { TRACKERS.init() }
 }
 
-pub(super) fn add(tracker: Arc<Tracker>) -> Result {
+/// Lists a tracker until [`remove`].
+pub(crate) fn add(tracker: Arc<Tracker>) -> Result {
     Ok(TRACKERS.lock().push(tracker, GFP_KERNEL)?)
 }
 
-pub(super) fn remove(tracker: &Arc<Tracker>) {
+/// Takes a tracker out of the list.
+pub(crate) fn remove(tracker: &Arc<Tracker>) {
     let mut trackers = TRACKERS.lock();
     trackers.retain(|t| !Arc::ptr_eq(t, tracker));
     if trackers.is_empty() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Calling a tracker's ops, for as long as it is registered.
+//! Calling the ops of a tracker that a driver has registered, for as long as it is.
 //!
 //! C header: `include/linux/iommufd_dirty.h`.
 
@@ -18,7 +18,8 @@ use crate::{
         },
         range::Range, //
     },
-    sink::Sink, //
+    sink::Sink,
+    tracker::Properties, //
 };
 use core::ptr;
 use kernel::{
@@ -36,18 +37,7 @@ use kernel::{
 /// one cannot make it the whole.
 const GRANULES: u64 = (1 << 60) - MIN_PAGE_SIZE;
 
-/// What a tracker is: the constant part of `struct iommufd_dirty_tracker`.
-pub(crate) struct Description {
-    /// NUL-padded.
-    pub(crate) name: [u8; bindings::IOMMUFD_DIRTY_NAME_LEN as usize],
-    /// `enum iommufd_dirty_kind`.
-    pub(crate) kind: u32,
-    /// `enum iommufd_dirty_caps`.
-    pub(crate) caps: u32,
-    pub(crate) limits: Limits,
-}
-
-/// The C side of a tracker.
+/// The C side of a tracker that a driver has registered.
 ///
 /// Calls are under way between [`Provider::enter`] and the drop of its result. [`Provider::close`]
 /// lets no further one begin, and waits for those.
@@ -86,7 +76,7 @@ impl Provider {
     /// result has returned.
     pub(super) unsafe fn new(
         raw: *mut iommufd_dirty_tracker,
-    ) -> Result<(Description, impl PinInit<Self>)> {
+    ) -> Result<(Properties, impl PinInit<Self>)> {
         // SAFETY: By the safety requirements.
         let t = unsafe { &*raw };
         // SAFETY: By the safety requirements it is null or valid.
@@ -104,8 +94,8 @@ impl Provider {
         }
         // SAFETY: By the safety requirements it is a NUL-terminated string.
         let name = unsafe { CStr::from_char_ptr(t.name.cast()) }.to_bytes();
-        let mut what = Description {
-            name: [0; bindings::IOMMUFD_DIRTY_NAME_LEN as usize],
+        let mut properties = Properties {
+            name: Properties::padded(name),
             kind: t.kind,
             caps: 0,
             limits: Limits {
@@ -115,11 +105,6 @@ impl Provider {
                 max_span: t.max_span,
             },
         };
-        // The last byte stays NUL.
-        let room = what.name.len().saturating_sub(1);
-        for (to, from) in what.name.iter_mut().take(room).zip(name) {
-            *to = *from;
-        }
         let caps = [
             (ops.peek.is_some(), bindings::IOMMUFD_DIRTY_CAP_PEEK),
             (
@@ -131,7 +116,7 @@ impl Provider {
         ];
         for (has, cap) in caps {
             if has {
-                what.caps |= cap;
+                properties.caps |= cap;
             }
         }
         // INVARIANT: The gate is open, and `raw` valid until `close`.
@@ -144,7 +129,7 @@ impl Provider {
             }, "iommufd_dirty::Provider::gate"),
             idle <- new_condvar!("iommufd_dirty::Provider::idle"),
         });
-        Ok((what, init))
+        Ok((properties, init))
     }
 
     /// Errors: `ESHUTDOWN` once the tracker is unregistered.
@@ -164,7 +149,7 @@ impl Provider {
 
     /// Lets no further call begin, waits for those under way, stops the tracker if it is started.
     /// Not from one of the tracker's own ops.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut gate = self.gate.lock();
         gate.open = false;
         while gate.calls > 0 {
