@@ -10,13 +10,13 @@ mod exports;
 pub(crate) mod gfp;
 #[cfg(iommufd_dirty_hwpt)]
 pub(crate) mod hwpt;
-pub(crate) mod lane;
 pub(crate) mod memcg;
 pub(crate) mod ops;
 pub(crate) mod pages;
 pub(crate) mod registry;
 pub(crate) mod trace;
 pub(crate) mod uapi;
+pub(crate) mod worker;
 
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) use exports::tracker_of;

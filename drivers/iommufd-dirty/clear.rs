@@ -20,14 +20,14 @@ use crate::{
             USER_PAGE, //
         }, //
     },
-    pass::{
-        interrupted,
-        Resume,
-        Which, //
-    },
     read::{
         Element,
         HasCursor, //
+    },
+    scan::{
+        interrupted,
+        Resume,
+        Which, //
     },
     sink::Target,
     state::State, //
@@ -63,7 +63,6 @@ impl State {
             }
             cmd.left_of(at, read(at)?)?;
         }
-        self.tell_nothing();
         let which = match cmd.tracker_id {
             0 => Which::Unmapped,
             id => Which::One(id),
@@ -73,18 +72,18 @@ impl State {
             let range = read(cursor.element)?;
             let left = cmd.left_of(cursor.element, range)?;
             let resume = Resume::at(left.first(), cursor.tracker);
-            let found = self.harvest(left, which, resume);
-            cmd.out_status |= found.status;
+            let scanned = self.harvest(left, which, resume);
+            cmd.out_status |= scanned.status;
             if !self.tracked.covers(&left) {
                 cmd.out_status |= IOMMUFD_DIRTY_STATUS_HOLE;
             }
-            if let Some(place) = found.interrupted {
+            if let Some(place) = scanned.interrupted {
                 cmd.go_on(cursor.element, range, place.address, place.tracker);
-                return Err(found.error.unwrap_or(EINTR));
+                return Err(scanned.error.unwrap_or(EINTR));
             }
             // It is in the residual: nothing is gained by doing it again.
             cmd.done(cursor.element, range, range.last());
-            if let Some(error) = found.error {
+            if let Some(error) = scanned.error {
                 if cmd.is_done() {
                     cmd.rewind();
                 }
@@ -119,7 +118,6 @@ impl State {
             }
             cmd.left_of(at, Element::read(&array, at, cmd.page_size)?.range)?;
         }
-        self.tell_nothing();
         let mut bitmap = KVec::from_elem(0u8, USER_PAGE as usize, GFP_KERNEL)?;
         while !cmd.is_done() {
             let cursor = cmd.cursor();
@@ -178,10 +176,10 @@ impl State {
             return Ok(None);
         };
         let which = Which::merged(cmd.tracker_id);
-        let found = self.pass(Target::Residual(hull), which, resume, false, 0);
-        cmd.out_status |= found.status;
+        let scanned = self.scan(Target::Residual(hull), which, resume, false, 0);
+        cmd.out_status |= scanned.status;
         // A tracker that cannot be read has nothing that could be cleared.
-        let through = found
+        let through = scanned
             .interrupted
             .map_or(Some(hull.last()), |place| place.address.checked_sub(1));
         if let Some(through) = through {
@@ -194,8 +192,8 @@ impl State {
                 }
             });
         }
-        found.error.map_or(Ok(()), Err)?;
-        Ok(found
+        scanned.error.map_or(Ok(()), Err)?;
+        Ok(scanned
             .interrupted
             .map(|place| (place.address, place.tracker)))
     }

@@ -23,14 +23,14 @@ use crate::{
             PageCounter, //
         }, //
     },
-    pass::{
-        interrupted,
-        Resume,
-        Which, //
-    },
     read::{
         Element,
         HasCursor, //
+    },
+    scan::{
+        interrupted,
+        Resume,
+        Which, //
     },
     sink::Target,
     state::State, //
@@ -138,33 +138,33 @@ impl State {
         let cursor = cmd.cursor();
         // A longer call may have gone on elsewhere.
         let resume = Resume::at(chunk.first(), cursor.tracker);
-        let found = self.pass(target, which, resume, cmd.keeps(), cmd.op_flags());
+        let scanned = self.scan(target, which, resume, cmd.keeps(), cmd.op_flags());
         // What was found before an error is in the residuals.
-        let whole = match found.interrupted {
+        let whole = match scanned.interrupted {
             None => Some(chunk),
             Some(place) => place
                 .address
                 .checked_sub(1)
                 .and_then(|last| Range::inclusive(chunk.first(), last)),
         };
-        let mut told = None;
-        let delivered = cmd.add(&found).and_then(|()| match whole {
-            Some(whole) => self.tell_chunk(cmd, range, whole, &mut told),
+        let mut reported = None;
+        let delivered = cmd.add(&scanned).and_then(|()| match whole {
+            Some(whole) => self.report_chunk(cmd, range, whole, &mut reported),
             None => Ok(Delivered::Yes),
         });
-        if let Some(told) = told {
-            self.count_told(told, which);
+        if let Some(reported) = reported {
+            self.count_reported(reported, which);
             // At once: to remove an extent moves those behind it.
             if !cmd.keeps() {
-                self.written = Some(self.written.map_or(told, |all| all.hull(told)));
-                self.forget(told, which);
+                self.written = Some(self.written.map_or(reported, |all| all.hull(reported)));
+                self.forget(reported, which);
             }
         }
         for m in self.members.iter_mut() {
             m.scratch.clear();
         }
         let delivered = delivered?;
-        match (found.interrupted, &delivered) {
+        match (scanned.interrupted, &delivered) {
             (Some(place), Delivered::Yes) => {
                 cmd.go_on(at, range, place.address, place.tracker);
                 Err(EINTR)
@@ -173,24 +173,23 @@ impl State {
         }
     }
 
-    /// Each tracker is told how much of what was reported in `told` was its own.
-    fn count_told(&mut self, told: Range, which: Which) {
-        for m in self.members.iter_mut().filter(|m| which.has(m)) {
+    /// Counts for each tracker how much of what was reported in `reported` it had found.
+    fn count_reported(&mut self, reported: Range, which: Which) {
+        let members = self.members.iter().zip(self.results.iter_mut());
+        for (m, result) in members.filter(|(m, _)| which.has(m)) {
             for held in [&m.residual, &m.harvested, &m.scratch] {
-                held.for_each_in(told, |dirty| {
-                    m.told.bytes = m.told.bytes.saturating_add(dirty.length());
-                });
+                held.for_each_in(reported, |dirty| result.delivered(dirty, 0));
             }
         }
     }
 
-    /// Tells what is dirty in `chunk`, see [`tell_all`].
-    fn tell_chunk(
+    /// Reports what is dirty in `chunk`, see [`write_extents`].
+    fn report_chunk(
         &self,
         cmd: &mut uapi::Read,
         range: Range,
         chunk: Range,
-        told: &mut Option<Range>,
+        reported: &mut Option<Range>,
     ) -> Result<Delivered> {
         let mut holding = self.holding(chunk, cmd.tracker_id);
         let union;
@@ -206,10 +205,10 @@ impl State {
             let mut pages = PageCounter::new(range, cmd.page_size).ok_or(EINVAL)?;
             dirty.for_each_in(chunk, |dirty| pages.push(dirty));
             cmd.out_dirty = cmd.out_dirty.saturating_add(pages.total());
-            *told = Some(chunk);
+            *reported = Some(chunk);
             return Ok(Delivered::Yes);
         }
-        tell_all(cmd, range, chunk, dirty, told)
+        write_extents(cmd, range, chunk, dirty, reported)
     }
 
     /// Where something is dirty in `chunk`: taken, peeked at, or left by who is no member any more.
@@ -234,26 +233,26 @@ impl State {
         union
     }
 
-    /// All of `told` was delivered.
-    pub(crate) fn forget(&mut self, told: Range, which: Which) {
+    /// All of `reported` was delivered.
+    pub(crate) fn forget(&mut self, reported: Range, which: Which) {
         for m in self.members.iter_mut().filter(|m| which.has(m)) {
-            m.residual.remove(told);
-            m.harvested.remove(told);
+            m.residual.remove(reported);
+            m.harvested.remove(reported);
         }
         if which == Which::All {
-            self.kept.remove(told);
+            self.kept.remove(reported);
         }
     }
 }
 
-/// Writes what is dirty in `chunk` to the user's array. `told` becomes the part of it that is written,
-/// also if this fails: with all that is dirty in there.
-fn tell_all(
+/// Writes what is dirty in `chunk` to the user's array. `reported` becomes the part of it that is
+/// written, also if this fails: with all that is dirty in there.
+fn write_extents(
     cmd: &mut uapi::Read,
     range: Range,
     chunk: Range,
     extents: &Extents,
-    told: &mut Option<Range>,
+    reported: &mut Option<Range>,
 ) -> Result<Delivered> {
     let mut grow = Grow::new(range, cmd.page_size).ok_or(EINVAL)?;
     let mut left = Some(chunk);
@@ -262,7 +261,7 @@ fn tell_all(
             return Err(EINTR);
         }
         if let Some(extent) = grow.push(dirty) {
-            if let Delivered::Full = tell(cmd, range, extent, told)? {
+            if let Delivered::Full = write_extent(cmd, range, extent, reported)? {
                 return Ok(Delivered::Full);
             }
         }
@@ -272,17 +271,17 @@ fn tell_all(
             .and_then(|next| Range::inclusive(next, chunk.last()));
     }
     match grow.finish() {
-        Some(extent) => tell(cmd, range, extent, told),
+        Some(extent) => write_extent(cmd, range, extent, reported),
         None => Ok(Delivered::Yes),
     }
 }
 
 /// Writes one extent to the user's array.
-fn tell(
+fn write_extent(
     cmd: &mut uapi::Read,
     range: Range,
     extent: Range,
-    told: &mut Option<Range>,
+    reported: &mut Option<Range>,
 ) -> Result<Delivered> {
     // To go on here: extents begin with a page of the request.
     cmd.next_offset = extent.first().saturating_sub(range.first());
@@ -303,7 +302,7 @@ fn tell(
         .last()
         .saturating_sub(range.first())
         .saturating_add(1);
-    *told = Some(told.map_or(extent, |told| told.hull(extent)));
+    *reported = Some(reported.map_or(extent, |all| all.hull(extent)));
     Ok(Delivered::Yes)
 }
 

@@ -20,8 +20,8 @@ use crate::{
         Member,
         Policy, //
     },
-    pass::Which,
     read::MAX_READ_RANGES,
+    scan::Which,
     state::{
         Bind,
         State,
@@ -127,11 +127,11 @@ fn call<T: Uapi>(
     f: impl FnOnce(&mut State, &mut T) -> Result,
     undo: impl FnOnce(&mut State, &T, bool),
 ) -> Result {
-    let (size, told): (_, T) = copy_command(arg)?;
-    let mut cmd = told;
+    let (size, given): (_, T) = copy_command(arg)?;
+    let mut cmd = given;
     context.with(|state| {
         let result = f(state, &mut cmd);
-        let written = if cmd.as_bytes() == told.as_bytes() {
+        let written = if cmd.as_bytes() == given.as_bytes() {
             Ok(())
         } else {
             copy_out(arg, size, &cmd)

@@ -7,7 +7,7 @@
 //!
 //! - [`abi`]: everything that is unsafe: the device node, calls from and to trackers, pinned pages;
 //! - [`ioctl`] with [`start`], [`ranges`], [`read`], [`extents`], [`clear`]: the uAPI;
-//! - [`state`]: a context's members; [`member`]: one of them; [`pass`]: reading them;
+//! - [`state`]: a context's members; [`member`]: one of them; [`scan`]: reading them;
 //! - [`source`]: where a tracker's dirty pages come from; [`hwpt`]: an iommufd page table as one;
 //! - [`sink`]: where they go;
 //! - [`logic`]: what needs no kernel, and is tested on the host.
@@ -33,10 +33,12 @@ mod kunit;
 pub mod logic;
 pub mod mem;
 mod member;
-mod pass;
+mod member_read;
+mod outcome;
 mod patience;
 mod ranges;
 mod read;
+mod scan;
 mod sink;
 mod source;
 mod start;
@@ -89,7 +91,7 @@ struct IommufdDirty {
     #[pin]
     _trackers: debugfs::File<()>,
     _dir: debugfs::Dir,
-    _lanes: abi::lane::Workqueue,
+    _workers: abi::worker::Workqueue,
 }
 
 impl kernel::InPlaceModule for IommufdDirty {
@@ -101,7 +103,7 @@ impl kernel::InPlaceModule for IommufdDirty {
         try_pin_init!(Self {
             _trackers <- dir.read_callback_file(c"trackers", (), &debug::trackers),
             _dir: dir.clone(),
-            _lanes: abi::lane::Workqueue::new()?,
+            _workers: abi::worker::Workqueue::new()?,
             _node <- abi::chardev::Node::new(),
         })
     }

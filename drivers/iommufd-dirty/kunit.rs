@@ -8,9 +8,9 @@ use kernel::prelude::*;
 mod tests {
     use super::*;
     use crate::{
-        abi::lane::{
+        abi::worker::{
             side_by_side,
-            Lane, //
+            Worker, //
         },
         logic::{
             extents::Extents,
@@ -126,20 +126,22 @@ mod tests {
     }
 
     #[test]
-    fn lanes_wait_at_the_same_time() -> Result {
+    fn workers_wait_at_the_same_time() -> Result {
         /// Calls, calls under way, and the most of these.
         type Counts = (Atomic<u32>, Atomic<u32>, Atomic<u32>);
 
-        let mut lanes = KVec::new();
+        let mut workers = KVec::new();
         for at in 0..5 {
-            let lane = if at == 2 { None } else { Some(Lane::new()?) };
-            lanes.push(lane, GFP_KERNEL)?;
+            let worker = if at == 2 { None } else { Some(Worker::new()?) };
+            workers.push(worker, GFP_KERNEL)?;
         }
         let mut items = [0u32; 6];
+        let mut results = [0u32; 6];
         let counts: Counts = (Atomic::new(0), Atomic::new(0), Atomic::new(0));
         side_by_side(
             &mut items,
-            &mut lanes,
+            &mut results,
+            &mut workers,
             &counts,
             |_, _| true,
             |item, (calls, under_way, most): &Counts| {
@@ -151,19 +153,22 @@ mod tests {
                 under_way.fetch_sub(1, Relaxed);
                 *item += 1;
                 calls.fetch_add(1, Relaxed);
+                7
             },
             false,
             |rest| {
                 for at in 0..rest.count() {
-                    if let Some(item) = rest.get(at) {
+                    if let Some((item, result)) = rest.get(at) {
                         *item += 1;
+                        *result = 8;
                     }
                 }
             },
         );
-        // Two of the six have no lane.
+        // Two of the six have no worker.
         assert_eq!(counts.0.load(Relaxed), 4);
         assert_eq!(items, [1; 6]);
+        assert_eq!(results, [7, 7, 8, 7, 7, 8]);
         assert!(counts.2.load(Relaxed) >= 2);
         assert!(counts.2.load(Relaxed) <= 4);
         Ok(())
@@ -171,23 +176,26 @@ mod tests {
 
     #[test]
     fn items_that_are_not_wanted_are_left_alone() -> Result {
-        let mut lanes = KVec::new();
+        let mut workers = KVec::new();
         for _ in 0..4 {
-            lanes.push(Some(Lane::new()?), GFP_KERNEL)?;
+            workers.push(Some(Worker::new()?), GFP_KERNEL)?;
         }
         for mask in 0..16u32 {
-            let mut items = [(0, 0), (1, 0), (2, 0), (3, 0)];
+            let mut items = [0, 1, 2, 3];
+            let mut results = [9; 4];
             side_by_side(
                 &mut items,
-                &mut lanes,
+                &mut results,
+                &mut workers,
                 &mask,
-                |(at, _), mask| mask & (1 << at) != 0,
-                |(_, calls), _| *calls += 1,
+                |at, mask| mask & (1 << at) != 0,
+                |at, _| *at,
                 true,
                 |_| (),
             );
-            for (at, calls) in items {
-                assert_eq!(calls, (mask >> at) & 1);
+            for (at, result) in results.into_iter().enumerate() {
+                let wanted = mask & (1 << at) != 0;
+                assert_eq!(result, if wanted { at as u32 } else { 9 });
             }
         }
         Ok(())
@@ -199,10 +207,6 @@ mod registration {
     use super::*;
     use crate::abi::{
         bindings::IOMMUFD_DIRTY_KIND_DEVICE,
-        lane::{
-            side_by_side,
-            Lane, //
-        },
         provider::{
             Coverage,
             Description,
@@ -214,7 +218,11 @@ mod registration {
             Sink,
             Started, //
         },
-        tracker_of, //
+        tracker_of,
+        worker::{
+            side_by_side,
+            Worker, //
+        }, //
     };
     use kernel::{
         str::CString,
@@ -334,9 +342,9 @@ mod registration {
         let registration = register(4096, &seen)?;
         let tracker = tracker_of(&registration);
         let slot = Arc::pin_init(new_mutex!(Some(registration)), GFP_KERNEL)?;
-        let mut lanes = KVec::new();
+        let mut workers = KVec::new();
         for _ in 0..2 {
-            lanes.push(Some(Lane::new()?), GFP_KERNEL)?;
+            workers.push(Some(Worker::new()?), GFP_KERNEL)?;
         }
         let param = (tracker, slot, seen);
         type Param = (
@@ -344,17 +352,18 @@ mod registration {
             Arc<Mutex<Option<Pin<KBox<Registration<Fake>>>>>>,
             Arc<Seen>,
         );
+        let mut items = [0, 1];
         // What each has seen at its end.
-        let mut ends = [(0, Ok(0)), (1, Ok(0))];
+        let mut ends = [Ok(0), Ok(0)];
         side_by_side(
+            &mut items,
             &mut ends,
-            &mut lanes,
+            &mut workers,
             &param,
             |_, _| true,
-            |(who, end), (tracker, slot, seen): &Param| {
+            |who, (tracker, slot, seen): &Param| {
                 if *who == 0 {
-                    *end = tracker.source.query(4096, &[]);
-                    return;
+                    return tracker.source.query(4096, &[]);
                 }
                 for _ in 0..1000 {
                     if seen.in_query.load(Relaxed) != 0 {
@@ -364,14 +373,14 @@ mod registration {
                 }
                 let registration = slot.lock().take();
                 drop(registration);
-                *end = Ok(u64::from(seen.queried.load(Relaxed)));
+                Ok(u64::from(seen.queried.load(Relaxed)))
             },
             true,
             |_| (),
         );
-        assert_eq!(ends[0].1, Ok(7));
+        assert_eq!(ends[0], Ok(7));
         // The call was through when unregister returned.
-        assert_eq!(ends[1].1, Ok(1));
+        assert_eq!(ends[1], Ok(1));
         Ok(())
     }
 }

@@ -67,24 +67,6 @@ impl Stats {
     }
 }
 
-/// What one ioctl did with a member: `struct iommufd_dirty_read_result`.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Told {
-    /// Why its policy stands in for it.
-    pub(crate) error: Option<Error>,
-    /// The same, in the pass under way.
-    pub(crate) now: Option<Error>,
-    /// `IOMMUFD_DIRTY_STATUS_*`
-    pub(crate) status: u32,
-    pub(crate) bytes: u64,
-    /// Bits set that were not set before.
-    pub(crate) fresh: u64,
-    /// It was not read because of a signal.
-    pub(crate) interrupted: bool,
-    /// STRICT found a hole in it.
-    pub(crate) refused: bool,
-}
-
 pub(crate) struct Member {
     pub(crate) who: trace::Who,
     /// `None` for an untracked member.
@@ -113,7 +95,6 @@ pub(crate) struct Member {
     /// Bytes that the tracker recorded and nobody knows to be written, in this session.
     pub(crate) unsure: u64,
     pub(crate) stats: Stats,
-    pub(crate) told: Told,
 }
 
 impl Member {
@@ -134,7 +115,6 @@ impl Member {
             scratch: crate::new_residual(),
             unsure: 0,
             stats: Stats::default(),
-            told: Told::default(),
         }
     }
 

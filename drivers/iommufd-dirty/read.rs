@@ -23,10 +23,11 @@ use crate::{
         }, //
     },
     member::Policy,
-    pass::{
+    outcome::Outcome,
+    scan::{
         interrupted,
-        Found,
         Resume,
+        Scanned,
         Which, //
     },
     sink::Target,
@@ -219,11 +220,11 @@ impl uapi::Read {
     }
 
     /// Adds what was found. An error, and with STRICT a hole, ends the READ.
-    pub(crate) fn add(&mut self, found: &Found) -> Result {
-        self.out_status |= found.status;
-        self.out_dirty = self.out_dirty.saturating_add(found.fresh);
-        found.error.map_or(Ok(()), Err)?;
-        if self.is_strict() && found.status & IOMMUFD_DIRTY_STATUS_HOLE != 0 {
+    pub(crate) fn add(&mut self, scanned: &Scanned) -> Result {
+        self.out_status |= scanned.status;
+        self.out_dirty = self.out_dirty.saturating_add(scanned.fresh);
+        scanned.error.map_or(Ok(()), Err)?;
+        if self.is_strict() && scanned.status & IOMMUFD_DIRTY_STATUS_HOLE != 0 {
             return Err(ENXIO);
         }
         Ok(())
@@ -281,7 +282,7 @@ impl State {
         cmd.out_nr_extents = 0;
         self.written = None;
         cmd.check(self)?;
-        self.tell_nothing();
+        self.results.fill(Outcome::default());
         let results = Array::new(cmd.results_uptr, cmd.nr_results, cmd.result_len)?;
         // First, so that a bad address fails before anything is cleared.
         self.write_results(&results)?;
@@ -311,12 +312,13 @@ impl State {
 
     /// What this call did with each tracker.
     fn write_results(&self, results: &Array<ReadResult>) -> Result {
-        results.write_all(self.members.iter().map(|m| ReadResult {
+        let members = self.members.iter().zip(self.results.iter());
+        results.write_all(members.map(|(m, result)| ReadResult {
             tracker_id: m.id(),
-            error: m.told.error.map_or(0, |e| e.to_errno()),
-            status: m.told.status,
+            error: result.error.map_or(0, |e| e.to_errno()),
+            status: result.status,
             __reserved: 0,
-            bytes: m.told.bytes,
+            bytes: result.bytes,
             cookie: m.who.cookie,
         }))
     }
@@ -345,7 +347,7 @@ impl State {
             // First, so that a bad address fails before anything is cleared.
             let resume = self.collect(cmd, &array, pages, batch)?;
             let target = Target::Bitmap(pages, batch);
-            let mut found = self.pass(target, which, resume, cmd.keeps(), cmd.op_flags());
+            let mut scanned = self.scan(target, which, resume, cmd.keeps(), cmd.op_flags());
             let range_of = |at: usize| {
                 let slot = batch.slots().get(at).ok_or(EINVAL)?;
                 let element = Element::read(&array, slot.element, cmd.page_size)?;
@@ -356,13 +358,13 @@ impl State {
                 .iter()
                 .any(|slot| !self.tracked.covers(&slot.window.range))
             {
-                found.status |= IOMMUFD_DIRTY_STATUS_HOLE;
+                scanned.status |= IOMMUFD_DIRTY_STATUS_HOLE;
             }
-            let next = match found.interrupted {
+            let next = match scanned.interrupted {
                 Some(place) => Err((range_of(place.part)?, place)),
                 None => Ok(range_of(batch.slots().len().saturating_sub(1))?),
             };
-            cmd.add(&found)?;
+            cmd.add(&scanned)?;
             if self.must_begin_again(which) && !begins {
                 cmd.rewind();
                 if interrupted() {

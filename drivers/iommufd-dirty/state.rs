@@ -5,9 +5,9 @@
 use crate::{
     abi::{
         bindings::IOMMUFD_DIRTY_BIND_ASSUME_CLEAN,
-        lane::Lane,
         memcg::Memcg,
-        pages::Pages, //
+        pages::Pages,
+        worker::Worker, //
     },
     bound::Bound,
     logic::{
@@ -21,13 +21,14 @@ use crate::{
         Policy,
         Stats, //
     },
-    pass::{
-        Found,
+    outcome::Outcome,
+    patience::Allowance,
+    scan::{
         Place,
         Resume,
+        Scanned,
         Which, //
     },
-    patience::Allowance,
     sink::Target,
     waker::{
         Binding,
@@ -59,8 +60,12 @@ pub(crate) struct State {
     pub(crate) memcg: Arc<Memcg>,
     /// In the order in which they were bound.
     pub(crate) members: KVec<Member>,
-    /// The lane of each member that waits for hardware. As long as `members`, or shorter.
-    pub(crate) lanes: KVec<Option<Pin<KBox<Lane>>>>,
+    /// The worker of each member that waits for hardware. As long as `members`.
+    pub(crate) workers: KVec<Option<Pin<KBox<Worker>>>>,
+    /// What came of the last scan for each member. As long as `members`.
+    pub(crate) outcomes: KVec<Outcome>,
+    /// What came of the ioctl for each member so far. As long as `members`.
+    pub(crate) results: KVec<Outcome>,
     last_id: u32,
     pub(crate) tracked: RangeSet,
     /// `None` while not tracking.
@@ -69,7 +74,7 @@ pub(crate) struct State {
     pub(crate) kept: Extents,
     /// Kept between reads: a read allocates nothing.
     pub(crate) pages: Option<(Pages, Batch)>,
-    /// Where a signal ended the last pass, in the midst of a piece.
+    /// Where a signal ended the last scan, in the midst of a piece.
     pub(crate) cut: Option<(Which, Place)>,
     /// How long a signal leaves a tracker that waits for hardware alone.
     pub(crate) allowance: Allowance,
@@ -109,7 +114,9 @@ impl State {
                 waker,
                 memcg,
                 members: KVec::new(),
-                lanes: KVec::new(),
+                workers: KVec::new(),
+                outcomes: KVec::new(),
+                results: KVec::new(),
                 last_id: 0,
                 tracked: RangeSet::new(),
                 session: None,
@@ -136,7 +143,9 @@ impl State {
         }
         let id = self.last_id.checked_add(1).ok_or(ENOSPC)?;
         self.members.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        self.lanes.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.workers.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.outcomes.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.results.reserve(1, GFP_KERNEL_ACCOUNT)?;
         let binding = Binding::new(&self.waker, id, how.cookie);
         let who = binding.who;
         let mut member = Member::new(who, f(binding)?, how.policy);
@@ -144,16 +153,18 @@ impl State {
         if member.space != 0 && self.members.iter().any(other) {
             return Err(EXDEV);
         }
-        let lane = if member.waits() {
-            Some(Lane::new()?)
+        let worker = if member.waits() {
+            Some(Worker::new()?)
         } else {
             None
         };
         if let Some(session) = self.session {
             self.join(&mut member, session, how.clean)?;
         }
-        // There is room for both.
-        let _ = self.lanes.push_within_capacity(lane);
+        // There is room for all.
+        let _ = self.workers.push_within_capacity(worker);
+        let _ = self.outcomes.push_within_capacity(Outcome::default());
+        let _ = self.results.push_within_capacity(Outcome::default());
         let _ = self.members.push_within_capacity(member);
         self.last_id = id;
         Ok(id)
@@ -189,7 +200,9 @@ impl State {
         }
         *next = 0;
         let mut member = self.members.remove(at).map_err(|_| ENOENT)?;
-        let _ = self.lanes.remove(at);
+        let _ = self.workers.remove(at);
+        let _ = self.outcomes.remove(at);
+        let _ = self.results.remove(at);
         if keep {
             for held in member.undelivered() {
                 self.kept.absorb(held);
@@ -216,10 +229,13 @@ impl State {
     /// Takes what is dirty in the tracked parts of `range` out of the trackers of `which`, and out of
     /// their residuals, to what is delivered whatever is tracked later. If it cannot be known what is
     /// dirty in a tracker all is, whatever its policy: after the unmap it is too late to ask.
-    pub(crate) fn harvest(&mut self, range: Range, which: Which, resume: Resume) -> Found {
-        let found = self.pass(Target::Harvest(range), which, resume, false, 0);
-        for m in self.members.iter_mut().filter(|m| which.has(m)) {
-            if m.told.now.is_some() && m.policy != Policy::AllDirty && m.tracker().is_some() {
+    pub(crate) fn harvest(&mut self, range: Range, which: Which, resume: Resume) -> Scanned {
+        let scanned = self.scan(Target::Harvest(range), which, resume, false, 0);
+        for (m, outcome) in self.members.iter_mut().zip(self.outcomes.iter()) {
+            if !which.has(m) {
+                continue;
+            }
+            if outcome.error.is_some() && m.policy != Policy::AllDirty && m.tracker().is_some() {
                 for part in self.tracked.within(range) {
                     m.harvested.insert_unsure(part);
                 }
@@ -232,7 +248,7 @@ impl State {
                 m.residual.take(range, |dirty| harvested.insert(dirty));
             }
         }
-        found
+        scanned
     }
 
     /// Bytes of address space of which it is not known whether they were written.
