@@ -12,13 +12,13 @@ use crate::{
         }, //
     },
     logic::{
+        bits::{
+            Bits,
+            USER_PAGE, //
+        },
         granule::valid_page_size,
         range::Range,
-        window::{
-            Bits,
-            Window,
-            USER_PAGE, //
-        }, //
+        window::Window, //
     },
     read::{
         Element,

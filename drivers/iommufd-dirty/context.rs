@@ -10,11 +10,9 @@
 
 use crate::{
     abi::memcg::Memcg,
+    bind::Bind,
     bound::Bound,
-    state::{
-        Bind,
-        State, //
-    },
+    state::State,
     tracker::Tracker,
     waker::Waker, //
 };

@@ -17,11 +17,11 @@ use crate::{
     },
     logic::{
         extents::Extents,
-        range::Range,
-        window::{
+        paged::{
             Grow,
             PageCounter, //
-        }, //
+        },
+        range::Range, //
     },
     read::{
         Element,

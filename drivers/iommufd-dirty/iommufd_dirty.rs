@@ -6,7 +6,8 @@
 //! [`context`] and reads them one by one or merged. Who does what:
 //!
 //! - [`abi`]: everything that is unsafe: the device node, calls from and to trackers, pinned pages;
-//! - [`ioctl`] with [`start`], [`ranges`], [`read`], [`extents`], [`clear`]: the uAPI;
+//! - [`ioctl`] with [`info`], [`bind`], [`policy`], [`ranges`], [`start`], [`read`], [`extents`],
+//!   [`clear`], [`stats`]: the uAPI;
 //! - [`state`]: a context's members; [`member`]: one of them; [`scan`]: reading them;
 //! - [`source`]: where a tracker's dirty pages come from; [`hwpt`]: an iommufd page table as one;
 //! - [`sink`]: where they go;
@@ -20,6 +21,7 @@ use kernel::{
 };
 
 mod abi;
+mod bind;
 mod bound;
 mod clear;
 mod context;
@@ -27,6 +29,7 @@ mod debug;
 mod extents;
 #[cfg(iommufd_dirty_hwpt)]
 mod hwpt;
+mod info;
 mod ioctl;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
@@ -36,6 +39,7 @@ mod member;
 mod member_read;
 mod outcome;
 mod patience;
+mod policy;
 mod ranges;
 mod read;
 mod scan;
@@ -43,6 +47,7 @@ mod sink;
 mod source;
 mod start;
 mod state;
+mod stats;
 mod tracker;
 mod waker;
 

@@ -7,9 +7,11 @@
 //! panics, whatever the arguments: they come from userspace and from devices.
 
 pub mod batch;
+pub mod bits;
 mod cut;
 pub mod extents;
 pub mod granule;
+pub mod paged;
 pub mod range;
 pub mod range_set;
 pub mod window;

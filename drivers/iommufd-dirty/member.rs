@@ -4,11 +4,7 @@
 
 use crate::{
     abi::{
-        bindings::{
-            self,
-            IOMMUFD_DIRTY_CAP_PEEK,
-            IOMMUFD_DIRTY_CAP_WAITS, //
-        },
+        bindings::*,
         trace, //
     },
     bound::Bound,
@@ -16,56 +12,14 @@ use crate::{
         extents::Extents,
         range_set::RangeSet, //
     },
+    policy::Policy,
+    stats::Stats,
     tracker::Tracker, //
 };
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
-
-/// What userspace wants done about a tracker that cannot track.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Policy {
-    Fail = bindings::IOMMUFD_DIRTY_POLICY_FAIL,
-    Ignore = bindings::IOMMUFD_DIRTY_POLICY_IGNORE,
-    AllDirty = bindings::IOMMUFD_DIRTY_POLICY_ALL_DIRTY,
-}
-
-impl Policy {
-    /// `EOPNOTSUPP` if there is no such policy.
-    pub(crate) fn from_uapi(policy: u32) -> Result<Self> {
-        [Self::Fail, Self::Ignore, Self::AllDirty]
-            .into_iter()
-            .find(|p| *p as u32 == policy)
-            .ok_or(EOPNOTSUPP)
-    }
-}
-
-/// What STATS reports of a tracker.
-#[derive(Default)]
-pub(crate) struct Stats {
-    pub(crate) reads: u64,
-    pub(crate) errors: u64,
-    pub(crate) extents: u64,
-    pub(crate) last_ns: u64,
-    pub(crate) max_ns: u64,
-    pub(crate) last_error: i32,
-}
-
-impl Stats {
-    /// A read took `ns` nanoseconds, and recorded `extents` extents.
-    pub(crate) fn count(&mut self, ns: u64, extents: u64, result: Result) {
-        self.reads = self.reads.saturating_add(1);
-        self.extents = self.extents.saturating_add(extents);
-        self.last_ns = ns;
-        self.max_ns = self.max_ns.max(ns);
-        if let Err(e) = result {
-            self.errors = self.errors.saturating_add(1);
-            self.last_error = e.to_errno();
-        }
-    }
-}
 
 pub(crate) struct Member {
     pub(crate) who: trace::Who,
@@ -165,7 +119,6 @@ impl Member {
 
     /// `enum iommufd_dirty_state`.
     pub(crate) fn state(&self, started: bool) -> u32 {
-        use bindings::*;
         match self.tracker() {
             Some(t) if t.source.is_gone() => IOMMUFD_DIRTY_STATE_GONE,
             _ if !started => IOMMUFD_DIRTY_STATE_STOPPED,

@@ -28,10 +28,8 @@ use crate::{
         TryVec,
         Vec, //
     },
-    member::{
-        Member,
-        Policy, //
-    },
+    member::Member,
+    policy::Policy,
     start::for_provider,
     state::{
         State,

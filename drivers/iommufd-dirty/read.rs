@@ -22,8 +22,8 @@ use crate::{
             Request, //
         }, //
     },
-    member::Policy,
     outcome::Outcome,
+    policy::Policy,
     scan::{
         interrupted,
         Resume,

@@ -20,10 +20,7 @@ use crate::{
         range::Range,
         range_set::RangeSet, //
     },
-    member::{
-        Member,
-        Policy, //
-    },
+    member::Member,
     member_read::{
         deliver,
         errno_of,
@@ -31,6 +28,7 @@ use crate::{
     },
     outcome::Outcome,
     patience::Patience,
+    policy::Policy,
     sink::Target,
     state::State, //
 };

@@ -11,10 +11,10 @@ use crate::{
     abi::pages::Pages,
     logic::{
         batch::Batch,
+        bits::Bits,
         extents::Extents,
         range::Range,
-        range_set::RangeSet,
-        window::Bits, //
+        range_set::RangeSet, //
     },
     patience::Patience, //
 };

@@ -27,10 +27,8 @@ use crate::{
         TryVec,
         Vec, //
     },
-    member::{
-        Member,
-        Policy, //
-    },
+    member::Member,
+    policy::Policy,
     state::{
         Session,
         State, //

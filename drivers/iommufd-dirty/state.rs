@@ -4,25 +4,20 @@
 
 use crate::{
     abi::{
-        bindings::IOMMUFD_DIRTY_BIND_ASSUME_CLEAN,
         memcg::Memcg,
         pages::Pages,
         worker::Worker, //
     },
-    bound::Bound,
     logic::{
         batch::Batch,
         extents::Extents,
         range::Range,
         range_set::RangeSet, //
     },
-    member::{
-        Member,
-        Policy,
-        Stats, //
-    },
+    member::Member,
     outcome::Outcome,
     patience::Allowance,
+    policy::Policy,
     scan::{
         Place,
         Resume,
@@ -30,10 +25,8 @@ use crate::{
         Which, //
     },
     sink::Target,
-    waker::{
-        Binding,
-        Waker, //
-    }, //
+    stats::Stats,
+    waker::Waker, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -66,7 +59,7 @@ pub(crate) struct State {
     pub(crate) outcomes: KVec<Outcome>,
     /// What came of the ioctl for each member so far. As long as `members`.
     pub(crate) results: KVec<Outcome>,
-    last_id: u32,
+    pub(crate) last_id: u32,
     pub(crate) tracked: RangeSet,
     /// `None` while not tracking.
     pub(crate) session: Option<Session>,
@@ -82,29 +75,6 @@ pub(crate) struct State {
     pub(crate) written: Option<Range>,
     /// Of READ calls.
     pub(crate) stats: Stats,
-}
-
-/// What userspace says when it binds a tracker.
-#[derive(Clone, Copy)]
-pub(crate) struct Bind {
-    pub(crate) policy: Policy,
-    cookie: u64,
-    /// What was written before does not matter.
-    clean: bool,
-}
-
-impl Bind {
-    /// `EOPNOTSUPP` for an unknown flag or policy.
-    pub(crate) fn new(flags: u32, policy: u32, cookie: u64) -> Result<Self> {
-        if flags & !IOMMUFD_DIRTY_BIND_ASSUME_CLEAN != 0 {
-            return Err(EOPNOTSUPP);
-        }
-        Ok(Self {
-            policy: Policy::from_uapi(policy)?,
-            cookie,
-            clean: flags != 0,
-        })
-    }
 }
 
 impl State {
@@ -129,87 +99,6 @@ impl State {
             },
             GFP_KERNEL_ACCOUNT,
         )?)
-    }
-
-    /// Adds a member for the tracker that `f` binds, if any. While tracking it is started at once.
-    /// Returns its id.
-    pub(crate) fn bind(
-        &mut self,
-        how: Bind,
-        f: impl FnOnce(Binding) -> Result<Option<Bound>>,
-    ) -> Result<u32> {
-        if self.members.len() >= MAX_MEMBERS {
-            return Err(ENOSPC);
-        }
-        let id = self.last_id.checked_add(1).ok_or(ENOSPC)?;
-        self.members.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        self.workers.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        self.outcomes.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        self.results.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        let binding = Binding::new(&self.waker, id, how.cookie);
-        let who = binding.who;
-        let mut member = Member::new(who, f(binding)?, how.policy);
-        let other = |m: &Member| m.space != 0 && m.space != member.space;
-        if member.space != 0 && self.members.iter().any(other) {
-            return Err(EXDEV);
-        }
-        let worker = if member.waits() {
-            Some(Worker::new()?)
-        } else {
-            None
-        };
-        if let Some(session) = self.session {
-            self.join(&mut member, session, how.clean)?;
-        }
-        // There is room for all.
-        let _ = self.workers.push_within_capacity(worker);
-        let _ = self.outcomes.push_within_capacity(Outcome::default());
-        let _ = self.results.push_within_capacity(Outcome::default());
-        let _ = self.members.push_within_capacity(member);
-        self.last_id = id;
-        Ok(id)
-    }
-
-    /// Starts a member in a session that is under way.
-    fn join(&mut self, member: &mut Member, session: Session, clean: bool) -> Result {
-        let started = member.join(&self.tracked, session);
-        if let Err(e) = started {
-            if member.policy == Policy::Fail {
-                return Err(e);
-            }
-            member.failed = Some(e);
-        } else if !clean {
-            member.mark_all(&self.tracked);
-        }
-        Ok(())
-    }
-
-    /// Takes member `id` out. With `keep`, what it holds dirty from `*next` on moves to what the
-    /// context keeps; `EINTR` if a signal comes, and `*next` is where to go on.
-    pub(crate) fn unbind(&mut self, id: u32, keep: bool, next: &mut u64) -> Result {
-        let at = self.members.iter().position(|m| m.id() == id);
-        let at = at.ok_or(ENOENT)?;
-        if keep && self.session.is_some() {
-            if let Some(left) = Range::inclusive(*next, u64::MAX) {
-                let resume = Resume::default();
-                if let Some(place) = self.harvest(left, Which::One(id), resume).interrupted {
-                    *next = place.address;
-                    return Err(EINTR);
-                }
-            }
-        }
-        *next = 0;
-        let mut member = self.members.remove(at).map_err(|_| ENOENT)?;
-        let _ = self.workers.remove(at);
-        let _ = self.outcomes.remove(at);
-        let _ = self.results.remove(at);
-        if keep {
-            for held in member.undelivered() {
-                self.kept.absorb(held);
-            }
-        }
-        let _ = member.stop();
-        Ok(())
     }
 
     /// Member `id`. `ENOENT`.

@@ -4,12 +4,14 @@
 //!
 //! C header: `include/linux/mm.h`.
 
-use crate::logic::window::{
-    self,
-    words,
-    Bits,
-    Window,
-    Words, //
+use crate::logic::{
+    bits::{
+        self,
+        words,
+        Bits,
+        Words, //
+    },
+    window::Window, //
 };
 use core::sync::atomic::{
     AtomicU64,
@@ -105,7 +107,7 @@ impl Pages {
     /// Bits beyond the pinned pages are ignored.
     pub(crate) fn set(&self, bits: Bits) -> u64 {
         let mut fresh = 0u64;
-        window::pages(bits, |at, bits| {
+        bits::pages(bits, |at, bits| {
             if let Some(page) = Mapped::new(self, at) {
                 fresh = fresh.saturating_add(page.set(bits));
             }

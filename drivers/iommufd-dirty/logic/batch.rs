@@ -7,20 +7,18 @@
 //! [`Batch::push()`].
 
 use super::{
+    bits::{
+        Bits,
+        USER_PAGE_BITS, //
+    },
     range::Range,
     range_set::RangeSet,
-    window::{
-        Bits,
-        Window,
-        USER_PAGE, //
-    }, //
+    window::Window, //
 };
 use crate::mem::{
     TryVec,
     Vec, //
 };
-
-const USER_PAGE_BITS: u64 = USER_PAGE * 8;
 
 /// Windows of a batch: so many ranges of a page each take one command.
 const MAX_SLOTS: usize = 4096;

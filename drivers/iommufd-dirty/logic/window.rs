@@ -7,80 +7,22 @@
 //! windows: a few pages of the bitmap are pinned, then everything is read whose bits lie in them.
 
 use super::{
-    granule::valid_page_size,
+    bits::{
+        Bits,
+        USER_PAGE,
+        USER_PAGE_BITS, //
+    },
+    paged::PagedRange,
     range::Range, //
 };
-
-/// Bytes in a page of the user's memory.
-pub const USER_PAGE: u64 = crate::mem::PAGE_SIZE as u64;
-
-/// Bits in a page of the user's memory.
-const USER_PAGE_BITS: u64 = USER_PAGE * 8;
-
-/// Bits in a word, the unit in which bits are set.
-const WORD_BITS: u64 = 64;
 
 /// Why a READ's range and bitmap are not a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadRequest {
-    /// Not a [`valid_page_size()`].
+    /// Not a [`valid_page_size()`](super::granule::valid_page_size).
     PageSize,
     /// The last bit lies beyond the address space, or has no number.
     Overflow,
-}
-
-/// A range to read, in pages that are counted from its first byte. The last page may be cut short.
-///
-/// # Invariants
-///
-/// `shift` is less than 64 and at least 12.
-#[derive(Debug, Clone, Copy)]
-struct Pages {
-    range: Range,
-    shift: u32,
-}
-
-impl Pages {
-    /// `None` if `page_size` is not valid.
-    fn new(range: Range, page_size: u64) -> Option<Self> {
-        // INVARIANT: A valid page size is a power of two from 2^12 on.
-        valid_page_size(page_size).then(|| Self {
-            range,
-            shift: page_size.trailing_zeros(),
-        })
-    }
-
-    /// Number of pages: at most 2^52.
-    fn count(&self) -> u64 {
-        self.number(self.range.last()).saturating_add(1)
-    }
-
-    /// Number of the page that `address` is in, counted from 0.
-    fn number(&self, address: u64) -> u64 {
-        address.saturating_sub(self.range.first()) >> self.shift
-    }
-
-    /// The first and the last page that `dirty` has a byte in; `None` if it is outside.
-    fn touched(&self, dirty: Range) -> Option<(u64, u64)> {
-        let dirty = self.range.intersect(dirty)?;
-
-        Some((self.number(dirty.first()), self.number(dirty.last())))
-    }
-
-    /// The bytes of pages `first` to `last`; `None` if there is no page `first`.
-    fn span(&self, first: u64, last: u64) -> Option<Range> {
-        // A page that begins beyond the address space is beyond the range, too.
-        let begin = |page: u64| {
-            let offset = page.checked_mul(1 << self.shift)?;
-            self.range.first().checked_add(offset)
-        };
-        let end = last
-            .checked_add(1)
-            .and_then(begin)
-            .map_or(u64::MAX, |next| next.saturating_sub(1));
-
-        Range::inclusive(begin(first)?, end)?.intersect(self.range)
-    }
 }
 
 /// One element of a READ's array: a range, and the bitmap that belongs to it.
@@ -90,7 +32,7 @@ impl Pages {
 /// The bit of the last page has a number below 2^53 counted from `base`, and its byte an address.
 #[derive(Debug, Clone, Copy)]
 pub struct Request {
-    pages: Pages,
+    pages: PagedRange,
     /// User address of the page that has the bit of the first page.
     base: u64,
     /// Number of that bit in that page.
@@ -106,7 +48,7 @@ impl Request {
         bitmap: u64,
         bit_offset: u64,
     ) -> Result<Self, BadRequest> {
-        let pages = Pages::new(range, page_size).ok_or(BadRequest::PageSize)?;
+        let pages = PagedRange::new(range, page_size).ok_or(BadRequest::PageSize)?;
 
         bit_offset
             .checked_add(pages.number(range.last()))
@@ -192,7 +134,7 @@ pub struct Window {
     pub range: Range,
     /// User address of the first page of bitmap, a multiple of [`USER_PAGE`].
     pub addr: u64,
-    /// Pages of bitmap, at least 1.
+    /// PagedRange of bitmap, at least 1.
     pub pages: usize,
     /// The bit, in those pages, that stands for the first byte of `range`. It is in the first page.
     pub first_bit: u64,
@@ -202,7 +144,7 @@ pub struct Window {
 impl Window {
     /// The bits of the pages that `dirty` has a byte in; `None` if it is outside the window.
     pub fn bits(&self, dirty: Range) -> Option<Bits> {
-        let (first, last) = self.as_pages().touched(dirty)?;
+        let (first, last) = self.paged().touched(dirty)?;
 
         Some(Bits {
             first: self.first_bit.saturating_add(first),
@@ -216,173 +158,13 @@ impl Window {
         let first = bits.first.saturating_sub(self.first_bit);
         let last = end.checked_sub(self.first_bit)?.checked_sub(1)?;
 
-        self.as_pages().span(first, last)
+        self.paged().span(first, last)
     }
 
-    fn as_pages(&self) -> Pages {
-        Pages {
+    fn paged(&self) -> PagedRange {
+        PagedRange {
             range: self.range,
             shift: self.shift,
         }
-    }
-}
-
-/// A run of bits in the pinned pages of a [`Window`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bits {
-    /// Number of the first one: bit 0 is the lowest bit of the first byte of the first page.
-    pub first: u64,
-    /// How many, not 0.
-    pub count: u64,
-}
-
-impl Bits {
-    /// Index of the word that has them all, and their mask in it; see [`Words`].
-    pub fn in_one_word(self) -> Option<(usize, u64)> {
-        let last = self.first.checked_add(self.count.checked_sub(1)?)?;
-        // CAST: The word is in memory, so that its index is a `usize`.
-        let word = (self.first / WORD_BITS) as usize;
-
-        (self.first / WORD_BITS == last / WORD_BITS).then_some((word, mask(self.first, last)))
-    }
-}
-
-/// The bits of one word from number `first` to number `last`.
-fn mask(first: u64, last: u64) -> u64 {
-    (u64::MAX << (first % WORD_BITS)) & (u64::MAX >> (WORD_BITS - 1 - last % WORD_BITS))
-}
-
-/// Bits of the pinned pages that lie in one word, or all bits of several.
-///
-/// Words are aligned, have 64 bits and are little-endian: bit b of word w is bit w * 64 + b.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Words {
-    /// Those of the mask, in the word with this index.
-    Part(usize, u64),
-    /// All of the words with these indices.
-    Whole(core::ops::Range<usize>),
-}
-
-/// Calls `f` for each page of the pinned ones that has some of `bits`, ascending: with its index and
-/// its bits, counted from its first one.
-pub fn pages(bits: Bits, mut f: impl FnMut(usize, Bits)) {
-    let mut left = bits;
-    while left.count > 0 {
-        let first = left.first % USER_PAGE_BITS;
-        let count = left.count.min(USER_PAGE_BITS.saturating_sub(first));
-        // CAST: The page is in memory, so that its index is a `usize`.
-        f(
-            (left.first / USER_PAGE_BITS) as usize,
-            Bits { first, count },
-        );
-        left = Bits {
-            first: left.first.saturating_add(count),
-            count: left.count.saturating_sub(count),
-        };
-    }
-}
-
-/// Calls `f` for the words that have some of `bits`, ascending.
-pub fn words(bits: Bits, mut f: impl FnMut(Words)) {
-    if let Some((word, mask)) = bits.in_one_word() {
-        f(Words::Part(word, mask));
-        return;
-    }
-    let end = match bits.first.checked_add(bits.count) {
-        Some(end) if bits.count > 0 => end,
-        _ => return,
-    };
-    // CAST: The words are in memory, so that an index is a `usize`.
-    let (from, to) = (
-        bits.first.div_ceil(WORD_BITS) as usize,
-        (end / WORD_BITS) as usize,
-    );
-    if bits.first % WORD_BITS != 0 {
-        f(Words::Part(
-            from.saturating_sub(1),
-            mask(bits.first, WORD_BITS - 1),
-        ));
-    }
-    f(Words::Whole(from..to));
-    if end % WORD_BITS != 0 {
-        f(Words::Part(to, mask(0, end.saturating_sub(1))));
-    }
-}
-
-/// Counts the pages that dirty extents touch, for a READ that only counts.
-#[derive(Debug, Clone)]
-pub struct PageCounter {
-    pages: Pages,
-    /// The first page that no extent touched yet.
-    next: u64,
-    total: u64,
-}
-
-impl PageCounter {
-    /// Counts pages of `page_size` bytes from the first byte of `range` on. `None` if the page size
-    /// is not valid.
-    pub fn new(range: Range, page_size: u64) -> Option<Self> {
-        Some(Self {
-            pages: Pages::new(range, page_size)?,
-            next: 0,
-            total: 0,
-        })
-    }
-
-    /// An extent is dirty that is above all that were pushed before. What lies outside the range
-    /// does not count.
-    pub fn push(&mut self, dirty: Range) {
-        let Some((first, last)) = self.pages.touched(dirty) else {
-            return;
-        };
-        let next = last.saturating_add(1);
-
-        self.total = self
-            .total
-            .saturating_add(next.saturating_sub(first.max(self.next)));
-        self.next = self.next.max(next);
-    }
-
-    /// Pages that the extents touch.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-}
-
-/// Grows dirty extents to whole pages and joins those that touch then, for a READ of extents.
-#[derive(Debug, Clone)]
-pub struct Grow {
-    pages: Pages,
-    pending: Option<Range>,
-}
-
-impl Grow {
-    /// Grows to pages of `page_size` bytes, counted from the first byte of `range` and cut at its
-    /// last. `None` if the page size is not valid.
-    pub fn new(range: Range, page_size: u64) -> Option<Self> {
-        Some(Self {
-            pages: Pages::new(range, page_size)?,
-            pending: None,
-        })
-    }
-
-    /// An extent is dirty that is above all that were pushed before. Returns a grown extent that
-    /// is complete, if this one begins another.
-    pub fn push(&mut self, dirty: Range) -> Option<Range> {
-        let (first, last) = self.pages.touched(dirty)?;
-        let grown = self.pages.span(first, last)?;
-
-        match self.pending {
-            Some(pending) if pending.touches(grown) => {
-                self.pending = Some(pending.hull(grown));
-                None
-            }
-            _ => self.pending.replace(grown),
-        }
-    }
-
-    /// The last grown extent, if there is one.
-    pub fn finish(&mut self) -> Option<Range> {
-        self.pending.take()
     }
 }

@@ -5,12 +5,12 @@
 use iommufd_dirty_logic::{
     logic::{
         batch::Batch,
+        bits::USER_PAGE,
         range::Range,
         range_set::RangeSet,
         window::{
             Request,
-            Window,
-            USER_PAGE, //
+            Window, //
         }, //
     },
     mem::{

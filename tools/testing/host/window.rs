@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of `logic/window.rs`: the right bit, in the right page, once.
+//! Tests of `logic/{window,bits,paged}.rs`: the right bit, in the right page, once.
 
 use std::collections::BTreeSet;
 
 use iommufd_dirty_logic::logic::{
-    granule::valid_page_size,
-    range::Range,
-    window::{
+    bits::{
         pages,
         words,
-        BadRequest,
         Bits,
-        Grow,
-        PageCounter,
-        Request,
-        Window,
         Words,
         USER_PAGE, //
+    },
+    granule::valid_page_size,
+    paged::{
+        Grow,
+        PageCounter, //
+    },
+    range::Range,
+    window::{
+        BadRequest,
+        Request,
+        Window, //
     },
 };
 use proptest::{

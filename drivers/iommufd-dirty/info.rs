@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! INFO, LIST and TRACKER_INFO: what there is.
+
+use crate::{
+    abi::{
+        bindings::*,
+        uapi::{
+            self,
+            put_id, //
+        }, //
+    },
+    read::MAX_READ_RANGES,
+    state::{
+        State,
+        MAX_MEMBERS,
+        MAX_RANGES, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// `ioctl(IOMMUFD_DIRTY_INFO)`
+pub(crate) fn info(cmd: &mut uapi::Info) -> Result {
+    if cmd.flags != 0 || cmd.__reserved != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    cmd.out_max_trackers = MAX_MEMBERS as u32;
+    cmd.out_features = if cfg!(iommufd_dirty_hwpt) {
+        u64::from(IOMMUFD_DIRTY_FEATURE_HWPT)
+    } else {
+        0
+    };
+    cmd.out_max_ranges = MAX_RANGES as u32;
+    cmd.out_max_read_ranges = MAX_READ_RANGES;
+    cmd.out_max_residual = crate::residual_max();
+    Ok(())
+}
+
+/// `ioctl(IOMMUFD_DIRTY_LIST)`
+pub(crate) fn list(state: &mut State, cmd: &mut uapi::List) -> Result {
+    if cmd.flags != 0 || cmd.__reserved != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let room = cmd.nr_ids;
+    cmd.nr_ids = u32::try_from(state.members.len())?;
+    for (at, m) in (0..room).zip(state.members.iter()) {
+        put_id(cmd.ids_uptr, at, m.id())?;
+    }
+    Ok(())
+}
+
+/// `ioctl(IOMMUFD_DIRTY_TRACKER_INFO)`
+pub(crate) fn tracker_info(state: &mut State, cmd: &mut uapi::TrackerInfo) -> Result {
+    if cmd.flags != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let started = state.session.is_some();
+    let m = state.member(cmd.tracker_id)?;
+    m.acknowledge();
+    *cmd = uapi::TrackerInfo {
+        size: cmd.size,
+        tracker_id: m.id(),
+        out_kind: IOMMUFD_DIRTY_KIND_UNTRACKED,
+        out_state: m.state(started),
+        out_policy: m.policy as u32,
+        out_granule: m.granule,
+        out_nr_ranges: m.ranges.as_slice().len() as u32,
+        out_memory: m.memory(),
+        out_cookie: m.who.cookie,
+        ..Default::default()
+    };
+    if let Some(t) = m.tracker() {
+        cmd.out_kind = t.properties.kind;
+        cmd.out_caps = t.properties.caps;
+        cmd.out_pgsizes = t.properties.limits.pgsizes;
+        cmd.out_max_ranges = t.properties.limits.max_ranges as u32;
+        cmd.out_min_span = t.properties.limits.min_span;
+        cmd.out_max_span = t.properties.limits.max_span;
+        cmd.out_name = t.properties.name;
+        if started {
+            cmd.out_error = m.trouble().map_or(0, |e| e.to_errno());
+        }
+    }
+    Ok(())
+}
