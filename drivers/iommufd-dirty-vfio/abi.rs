@@ -21,6 +21,7 @@ use provider::{
     Operations,
     Registration, //
 };
+use signatures::check_signatures;
 use space::Space;
 
 pub(crate) mod bitmap;
@@ -33,6 +34,8 @@ pub(crate) mod log;
 #[path = "../iommufd-dirty/abi/memcg.rs"]
 pub(crate) mod memcg;
 pub(crate) mod record;
+#[path = "../iommufd-dirty/abi/signatures.rs"]
+mod signatures;
 pub(crate) mod slot;
 pub(crate) mod sources;
 pub(crate) mod space;
@@ -64,6 +67,15 @@ pub(crate) mod bindings {
     };
     use pin_init::MaybeZeroable;
     include!(env!("IOMMUFD_DIRTY_VFIO_BINDINGS"));
+
+    // By these names the files have them that other modules have, too.
+    pub(crate) use {
+        iommufd_dirty_vfio_bitmap_set as bitmap_set,
+        iommufd_dirty_vfio_memcg_enter as memcg_enter,
+        iommufd_dirty_vfio_memcg_get as memcg_get,
+        iommufd_dirty_vfio_memcg_leave as memcg_leave,
+        iommufd_dirty_vfio_memcg_put as memcg_put, //
+    };
 }
 
 /// VFIO asks this module for trackers for as long as the value lives.
@@ -192,21 +204,8 @@ unsafe extern "C" fn iommufd_dirty_vfio_rs_destroy(made: *mut c_void) {
     drop(unsafe { <KBox<Made> as ForeignOwnable>::from_foreign(made) });
 }
 
-// The signatures are those of the C header: the two arms must have one type.
-const _: () = {
-    let _ = if true {
-        bindings::iommufd_dirty_vfio_rs_create
-    } else {
-        iommufd_dirty_vfio_rs_create
-    };
-    let _ = if true {
-        bindings::iommufd_dirty_vfio_rs_feature
-    } else {
-        iommufd_dirty_vfio_rs_feature
-    };
-    let _ = if true {
-        bindings::iommufd_dirty_vfio_rs_destroy
-    } else {
-        iommufd_dirty_vfio_rs_destroy
-    };
-};
+check_signatures!(
+    iommufd_dirty_vfio_rs_create,
+    iommufd_dirty_vfio_rs_feature,
+    iommufd_dirty_vfio_rs_destroy,
+);

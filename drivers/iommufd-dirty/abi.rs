@@ -14,6 +14,7 @@ pub(crate) mod memcg;
 pub(crate) mod ops;
 pub(crate) mod pages;
 pub(crate) mod registry;
+mod signatures;
 pub(crate) mod trace;
 pub(crate) mod uapi;
 pub(crate) mod worker;
@@ -64,4 +65,12 @@ pub(crate) mod bindings {
     };
     use pin_init::MaybeZeroable;
     include!(env!("IOMMUFD_DIRTY_BINDINGS"));
+
+    // By these names `memcg.rs` has them in each module.
+    pub(crate) use {
+        iommufd_dirty_memcg_enter as memcg_enter,
+        iommufd_dirty_memcg_get as memcg_get,
+        iommufd_dirty_memcg_leave as memcg_leave,
+        iommufd_dirty_memcg_put as memcg_put, //
+    };
 }

@@ -7,7 +7,6 @@ use kernel::{
     prelude::*, //
 };
 
-pub(crate) mod bitmap;
 pub(crate) mod core_dev;
 pub(crate) mod cq;
 pub(crate) mod dma;
@@ -20,8 +19,14 @@ pub(crate) mod pieces;
 pub(crate) mod stream;
 pub(crate) mod vf;
 
+#[path = "../iommufd-dirty-vfio/abi/bitmap.rs"]
+pub(crate) mod bitmap;
+
 #[path = "../iommufd-dirty/abi/gfp.rs"]
 pub(crate) mod gfp;
+
+#[path = "../iommufd-dirty/abi/signatures.rs"]
+mod signatures;
 
 #[allow(unreachable_pub)]
 #[path = "../iommufd-dirty/provider.rs"]
@@ -72,6 +77,9 @@ pub(crate) mod bindings {
     pub enum mlx5_uars_page {}
 
     include!(env!("VFIO_MLX5_BINDINGS"));
+
+    // By this name `bitmap.rs` has it in each module.
+    pub(crate) use vfio_mlx5_bitmap_set as bitmap_set;
 }
 
 /// Is the current task about to be killed?

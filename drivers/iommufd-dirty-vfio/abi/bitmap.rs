@@ -2,7 +2,7 @@
 
 //! Where VFIO's DMA logging is reported to: a bitmap of userspace.
 //!
-//! C header: `include/linux/iova_bitmap.h`, with `patches/` applied.
+//! C header: `include/linux/iova_bitmap.h`.
 
 use super::bindings;
 use crate::logic::range::Range;
@@ -32,14 +32,14 @@ impl Bitmap<'_> {
         }
     }
 
-    /// Sets the bits of `dirty`, which must be inside of what is reported. May sleep.
+    /// Reports that `dirty`, which must be inside of what was asked for, is dirty. May sleep.
     ///
-    /// Errors: `EFAULT` if the bitmap cannot be written to, `ENOMEM`.
+    /// Errors: `EFAULT` if the bitmap cannot be written to, `ENOMEM`. A kernel without `patches/`
+    /// returns none.
     pub(crate) fn set(&mut self, dirty: Range) -> Result {
         // SAFETY: By the type invariants.
-        let set = unsafe {
-            bindings::iommufd_dirty_vfio_bitmap_set(self.raw, dirty.first(), dirty.length())
-        };
+        let set = unsafe { bindings::bitmap_set(self.raw, dirty.first(), dirty.length()) };
+        // A positive value would be that some of it is not inside.
         to_result(set.min(0))
     }
 }

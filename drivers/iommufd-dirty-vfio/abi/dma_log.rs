@@ -8,6 +8,7 @@
 use super::{
     bindings,
     bitmap::Bitmap,
+    signatures::check_signatures,
     Made, //
 };
 use crate::{
@@ -109,26 +110,9 @@ unsafe extern "C" fn iommufd_dirty_vfio_rs_log_report(
     })
 }
 
-// The signatures are those of the C header: the two arms must have one type.
-const _: () = {
-    let _ = if true {
-        bindings::iommufd_dirty_vfio_rs_has_log
-    } else {
-        iommufd_dirty_vfio_rs_has_log
-    };
-    let _ = if true {
-        bindings::iommufd_dirty_vfio_rs_log_start
-    } else {
-        iommufd_dirty_vfio_rs_log_start
-    };
-    let _ = if true {
-        bindings::iommufd_dirty_vfio_rs_log_stop
-    } else {
-        iommufd_dirty_vfio_rs_log_stop
-    };
-    let _ = if true {
-        bindings::iommufd_dirty_vfio_rs_log_report
-    } else {
-        iommufd_dirty_vfio_rs_log_report
-    };
-};
+check_signatures!(
+    iommufd_dirty_vfio_rs_has_log,
+    iommufd_dirty_vfio_rs_log_start,
+    iommufd_dirty_vfio_rs_log_stop,
+    iommufd_dirty_vfio_rs_log_report,
+);

@@ -140,22 +140,22 @@ int iommufd_dirty_vfio_bitmap_set(struct iova_bitmap *bitmap, u64 iova,
 }
 
 /* That of whoever opened the context, if he is the one who is charged now. */
-struct mem_cgroup *iommufd_dirty_memcg_get(void)
+struct mem_cgroup *iommufd_dirty_vfio_memcg_get(void)
 {
 	return get_mem_cgroup_from_mm(NULL);
 }
 
-void iommufd_dirty_memcg_put(struct mem_cgroup *memcg)
+void iommufd_dirty_vfio_memcg_put(struct mem_cgroup *memcg)
 {
 	mem_cgroup_put(memcg);
 }
 
-struct mem_cgroup *iommufd_dirty_memcg_enter(struct mem_cgroup *memcg)
+struct mem_cgroup *iommufd_dirty_vfio_memcg_enter(struct mem_cgroup *memcg)
 {
 	return set_active_memcg(memcg);
 }
 
-void iommufd_dirty_memcg_leave(struct mem_cgroup *old)
+void iommufd_dirty_vfio_memcg_leave(struct mem_cgroup *old)
 {
 	set_active_memcg(old);
 }

@@ -47,10 +47,10 @@ enum {
 
 /* linux/sched/mm.h and linux/memcontrol.h have these inline only. */
 struct mem_cgroup;
-struct mem_cgroup *iommufd_dirty_memcg_get(void);
-void iommufd_dirty_memcg_put(struct mem_cgroup *memcg);
-struct mem_cgroup *iommufd_dirty_memcg_enter(struct mem_cgroup *memcg);
-void iommufd_dirty_memcg_leave(struct mem_cgroup *old);
+struct mem_cgroup *iommufd_dirty_vfio_memcg_get(void);
+void iommufd_dirty_vfio_memcg_put(struct mem_cgroup *memcg);
+struct mem_cgroup *iommufd_dirty_vfio_memcg_enter(struct mem_cgroup *memcg);
+void iommufd_dirty_vfio_memcg_leave(struct mem_cgroup *old);
 
 /* struct vfio_dirty_ops: what glue.c leaves to Rust. */
 void *iommufd_dirty_vfio_rs_create(struct vfio_device *device);

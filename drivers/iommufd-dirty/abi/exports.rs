@@ -10,7 +10,8 @@ use super::{
     },
     chardev,
     ops::Provider,
-    registry, //
+    registry,
+    signatures::check_signatures, //
 };
 use crate::{
     context,
@@ -140,36 +141,11 @@ unsafe extern "C" fn iommufd_dirty_rs_interrupted(sink: *mut iommufd_dirty_sink)
     sink.patience.has_ended()
 }
 
-// The signatures are those of the C header: the two arms must have one type.
-const _: () = {
-    let _ = if true {
-        bindings::iommufd_dirty_rs_register
-    } else {
-        iommufd_dirty_rs_register
-    };
-    let _ = if true {
-        bindings::iommufd_dirty_rs_unregister
-    } else {
-        iommufd_dirty_rs_unregister
-    };
-    let _ = if true {
-        bindings::iommufd_dirty_rs_lost
-    } else {
-        iommufd_dirty_rs_lost
-    };
-    let _ = if true {
-        bindings::iommufd_dirty_rs_bind
-    } else {
-        iommufd_dirty_rs_bind
-    };
-    let _ = if true {
-        bindings::iommufd_dirty_rs_record
-    } else {
-        iommufd_dirty_rs_record
-    };
-    let _ = if true {
-        bindings::iommufd_dirty_rs_interrupted
-    } else {
-        iommufd_dirty_rs_interrupted
-    };
-};
+check_signatures!(
+    iommufd_dirty_rs_register,
+    iommufd_dirty_rs_unregister,
+    iommufd_dirty_rs_lost,
+    iommufd_dirty_rs_bind,
+    iommufd_dirty_rs_record,
+    iommufd_dirty_rs_interrupted,
+);

@@ -25,7 +25,7 @@ impl Memcg {
     pub(crate) fn current() -> Self {
         // INVARIANT: The function returns a reference that is ours, or null.
         // SAFETY: It may be called from any task.
-        Self(unsafe { bindings::iommufd_dirty_memcg_get() })
+        Self(unsafe { bindings::memcg_get() })
     }
 
     /// While the result lives, accounted allocations of the current task are charged to `self`.
@@ -33,7 +33,7 @@ impl Memcg {
         Charge {
             // SAFETY: By the type invariants the pointer is null or valid, and the lifetime of the
             // result keeps it so until the previous one is put back.
-            old: unsafe { bindings::iommufd_dirty_memcg_enter(self.0) },
+            old: unsafe { bindings::memcg_enter(self.0) },
             _memcg: PhantomData,
             _task: NotThreadSafe,
         }
@@ -43,7 +43,7 @@ impl Memcg {
 impl Drop for Memcg {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the reference is ours; null is ignored.
-        unsafe { bindings::iommufd_dirty_memcg_put(self.0) }
+        unsafe { bindings::memcg_put(self.0) }
     }
 }
 
@@ -58,6 +58,6 @@ impl Drop for Charge<'_> {
     fn drop(&mut self) {
         // SAFETY: `old` was in force in this task before, and its holder keeps it alive until its
         // own scope ends, which is after this one.
-        unsafe { bindings::iommufd_dirty_memcg_leave(self.old) }
+        unsafe { bindings::memcg_leave(self.old) }
     }
 }

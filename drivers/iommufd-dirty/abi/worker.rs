@@ -106,11 +106,12 @@ pub(crate) struct Rest<'a, T, R> {
 impl<T, R> Rest<'_, T, R> {
     /// Item `at` and its result; `None` if it has a worker, or if there is none.
     pub(crate) fn get(&mut self, at: usize) -> Option<(&mut T, &mut R)> {
-        let has_worker = self.workers.get(at).is_some_and(Option::is_some);
+        if at >= self.count || self.workers.get(at).is_some_and(Option::is_some) {
+            return None;
+        }
         // SAFETY: By the type invariants both are within the arrays and nobody else's; `&mut self`
         // makes these the only references.
-        (at < self.count && !has_worker)
-            .then(|| unsafe { (&mut *self.items.add(at), &mut *self.results.add(at)) })
+        Some(unsafe { (&mut *self.items.add(at), &mut *self.results.add(at)) })
     }
 
     /// Items, those with a worker included.

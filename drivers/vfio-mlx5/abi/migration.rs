@@ -9,10 +9,8 @@ use super::{
         self,
         vfio_device_mig_state as MigState, //
     },
-    vf::{
-        borrow,
-        same, //
-    }, //
+    signatures::check_signatures,
+    vf::borrow, //
 };
 use core::ptr;
 use kernel::{
@@ -84,7 +82,7 @@ unsafe extern "C" fn vfio_mlx5_rs_reset(vf: *mut c_void) {
     unsafe { borrow(vf) }.migration.reset();
 }
 
-same!(
+check_signatures!(
     vfio_mlx5_rs_set_state,
     vfio_mlx5_rs_get_state,
     vfio_mlx5_rs_data_size,

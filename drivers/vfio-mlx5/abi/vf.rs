@@ -17,7 +17,8 @@ use super::{
     provider::{
         DirtyRange,
         Registration, //
-    }, //
+    },
+    signatures::check_signatures, //
 };
 use crate::vf::Vf;
 use core::ptr::{
@@ -241,16 +242,7 @@ unsafe extern "C" fn vfio_mlx5_rs_log_read(
     })
 }
 
-// The signatures are those of the C header: the two arms must have one type.
-macro_rules! same {
-    ($($function:ident),* $(,)?) => {
-        const _: () = {
-            $(let _ = if true { bindings::$function } else { $function };)*
-        };
-    };
-}
-pub(super) use same;
-same!(
+check_signatures!(
     vfio_mlx5_rs_probe,
     vfio_mlx5_rs_remove,
     vfio_mlx5_rs_open,
