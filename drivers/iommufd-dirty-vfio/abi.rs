@@ -25,6 +25,7 @@ use signatures::check_signatures;
 use space::Space;
 
 pub(crate) mod bitmap;
+pub(crate) mod bitmap_bytes;
 pub(crate) mod device;
 mod dma_log;
 #[path = "../iommufd-dirty/abi/gfp.rs"]
@@ -39,7 +40,6 @@ mod signatures;
 pub(crate) mod slot;
 pub(crate) mod sources;
 pub(crate) mod space;
-pub(crate) mod told;
 pub(crate) mod watch;
 
 #[allow(unreachable_pub)]
@@ -115,14 +115,14 @@ impl<T: Operations> Registered for Pin<KBox<Registration<T>>> {
 }
 
 /// What VFIO keeps for an open device.
-struct Made {
+struct DeviceState {
     /// `None` if there is nothing to make one of.
     tracker: Option<KBox<dyn Registered>>,
     space: Arc<Space>,
     logging: Arc<Logging>,
 }
 
-impl Made {
+impl DeviceState {
     /// The feature, as `iommufd_dirty_vfio_feature()` has it.
     ///
     /// # Safety
@@ -155,8 +155,8 @@ impl Made {
 unsafe extern "C" fn iommufd_dirty_vfio_rs_create(
     device: *mut bindings::vfio_device,
 ) -> *mut c_void {
-    let made = || {
-        // SAFETY: By the safety requirements; it is put into what is made, or dropped here.
+    let create = || {
+        // SAFETY: By the safety requirements; it is put into the state, or dropped here.
         let device = unsafe { Device::new(device) }?;
         let space = Space::new(&device)?;
         let tracker = match crate::create(&device, &space) {
@@ -165,43 +165,43 @@ unsafe extern "C" fn iommufd_dirty_vfio_rs_create(
             tracker => Some(tracker?),
         };
         let logging = Logging::new(&device, &space)?;
-        let made = Made {
+        let state = DeviceState {
             tracker,
             space,
             logging,
         };
-        Ok(KBox::new(made, GFP_KERNEL_ACCOUNT)?)
+        Ok(KBox::new(state, GFP_KERNEL_ACCOUNT)?)
     };
-    match made() {
-        Ok(made) => made.into_foreign(),
+    match create() {
+        Ok(state) => state.into_foreign(),
         Err(e) => Error::to_ptr(e),
     }
 }
 
 /// # Safety
 ///
-/// See `struct vfio_dirty_ops`: `made` was created, and is not destroyed meanwhile; the rest is as
+/// See `struct vfio_dirty_ops`: `state` was created, and is not destroyed meanwhile; the rest is as
 /// VFIO gave it.
 #[no_mangle]
 unsafe extern "C" fn iommufd_dirty_vfio_rs_feature(
-    made: *mut c_void,
+    state: *mut c_void,
     flags: u32,
     arg: *mut c_void,
     argsz: usize,
 ) -> c_int {
     // SAFETY: By the safety requirements.
-    let made = unsafe { <KBox<Made> as ForeignOwnable>::borrow(made) };
+    let state = unsafe { <KBox<DeviceState> as ForeignOwnable>::borrow(state) };
     // SAFETY: By the safety requirements.
-    unsafe { made.feature(flags, arg, argsz) }
+    unsafe { state.feature(flags, arg, argsz) }
 }
 
 /// # Safety
 ///
-/// See `struct vfio_dirty_ops`: `made` was created, and nobody uses it any more.
+/// See `struct vfio_dirty_ops`: `state` was created, and nobody uses it any more.
 #[no_mangle]
-unsafe extern "C" fn iommufd_dirty_vfio_rs_destroy(made: *mut c_void) {
+unsafe extern "C" fn iommufd_dirty_vfio_rs_destroy(state: *mut c_void) {
     // SAFETY: By the safety requirements.
-    drop(unsafe { <KBox<Made> as ForeignOwnable>::from_foreign(made) });
+    drop(unsafe { <KBox<DeviceState> as ForeignOwnable>::from_foreign(state) });
 }
 
 check_signatures!(

@@ -6,7 +6,7 @@
 //! tells when the device is about to be closed. Which tracker it gets is [`create`]'s choice.
 //!
 //! - [`abi`]: everything that is unsafe;
-//! - [`log`], with [`blocks`]: the tracker of a device that logs its DMA by itself;
+//! - [`log`], with [`whole_units`]: the tracker of a device that logs its DMA by itself;
 //! - [`software`]: the tracker of an emulated device; [`tree`] is its bitmap, which needs no kernel
 //!   and is tested on the host;
 //! - [`logging`]: VFIO's DMA logging of devices whose drivers have none, with [`source`], and
@@ -26,7 +26,6 @@ use kernel::{
 };
 
 mod abi;
-pub mod blocks;
 mod cells;
 mod log;
 mod logging;
@@ -37,6 +36,7 @@ mod software;
 mod source;
 pub mod tracked;
 pub mod tree;
+pub mod whole_units;
 
 /// What iommufd-dirty has that needs no kernel, as far as it is of use here.
 #[path = "../iommufd-dirty/logic"]

@@ -9,7 +9,7 @@
 //!   one, mtty does not look at it): a coarser one is told to the core, and with a finer one the
 //!   reads are finer than they need to be;
 //! - a driver joins ranges when it has not enough slots (mlx5, pds): reads go by what it logs;
-//! - what is asked for is [aligned](`blocks`) so that a driver neither reports less than it clears
+//! - what is asked for is [aligned](`whole_units`) so that a driver neither reports less than it clears
 //!   (pds acknowledges pages in units of 64, mlx5 reports pages that begin before the request) nor
 //!   refuses it (pds: across two ranges);
 //! - a read that fails may have cleared what it did not report, as VFIO's uAPI says: the tracker is
@@ -38,7 +38,7 @@ use crate::{
         space::Space,
         Registered, //
     },
-    blocks::blocks, //
+    whole_units::whole_units, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -152,7 +152,7 @@ impl Operations for Log {
         self.space.is_still(session.space)?;
         for range in session.ranges.iter() {
             let Some((from, bytes)) =
-                blocks(range.iova, range.length, session.page_size, iova, length)
+                whole_units(range.iova, range.length, session.page_size, iova, length)
             else {
                 continue;
             };

@@ -13,10 +13,10 @@
 use crate::{
     abi::{
         bitmap::Bitmap,
+        bitmap_bytes::BitmapBytes,
         device::Device,
         hwpt::Way,
-        space::Space,
-        told::Told, //
+        space::Space, //
     },
     logic::{
         granule::valid_page_size,
@@ -134,7 +134,7 @@ impl Logging {
         if space == 0 {
             return Err(EXDEV);
         }
-        let software = Software::new(&self.device, &self.space, Told::new()?)?;
+        let software = Software::new(&self.device, &self.space, BitmapBytes::new()?)?;
         let list = ranges.as_slice().iter();
         software.begin(space, list.map(|r| (r.first(), r.length())))?;
         Ok(Origin::Software(software))

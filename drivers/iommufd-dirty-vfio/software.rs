@@ -14,6 +14,10 @@
 
 use crate::{
     abi::{
+        bitmap_bytes::{
+            BitmapBytes,
+            Reported, //
+        },
         device::Device,
         memcg::Memcg,
         provider::{
@@ -29,10 +33,6 @@ use crate::{
         record::Record,
         slot,
         space::Space,
-        told::{
-            Telling,
-            Told, //
-        },
         watch::{
             Watch,
             Written, //
@@ -74,7 +74,7 @@ pub(crate) const PAGE: u64 = 1 << SHIFT;
 pub(crate) struct Software {
     device: Device,
     space: Arc<Space>,
-    bytes: Arc<Told>,
+    bytes: Arc<BitmapBytes>,
     #[pin]
     session: Mutex<Option<Pin<KBox<Watch<Session>>>>>,
 }
@@ -97,14 +97,13 @@ struct Memory {
     memcg: Memcg,
     limit: u64,
     used: Atomic<u64>,
-    bytes: Arc<Told>,
+    bytes: Arc<BitmapBytes>,
 }
 
 /// The tracker of `device`, which is emulated.
 pub(crate) fn register(device: &Device, space: &Arc<Space>) -> Result<KBox<dyn Registered>> {
-    let bytes = Told::new()?;
-    let told = bytes.clone();
-    let software = Software::new(device, space, bytes)?;
+    let bytes = BitmapBytes::new()?;
+    let software = Software::new(device, space, bytes.clone())?;
     let what = Description {
         name: CString::try_from(device.name())?,
         kind: Kind::Software,
@@ -118,7 +117,7 @@ pub(crate) fn register(device: &Device, space: &Arc<Space>) -> Result<KBox<dyn R
         // Known when it is bound.
         space: 0,
     };
-    let registered = Telling::register(what, Ops(software), told)?;
+    let registered = Reported::register(what, Ops(software), bytes)?;
     Ok(KBox::new(registered, GFP_KERNEL_ACCOUNT)?)
 }
 
@@ -130,8 +129,12 @@ fn pages(iova: u64, length: u64) -> (u64, u64) {
 }
 
 impl Software {
-    /// Not watched yet. `bytes` is told how much memory it takes.
-    pub(crate) fn new(device: &Device, space: &Arc<Space>, bytes: Arc<Told>) -> Result<Arc<Self>> {
+    /// Not watched yet. `bytes` reports how much memory it takes.
+    pub(crate) fn new(
+        device: &Device,
+        space: &Arc<Space>,
+        bytes: Arc<BitmapBytes>,
+    ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 device: device.clone(),
@@ -156,14 +159,14 @@ impl Software {
             used: Atomic::new(0),
             bytes: self.bytes.clone(),
         };
-        let told = pin_init!(Session {
+        let new = pin_init!(Session {
             space,
             tree: Tree::new(),
             memory,
             tracked <- new_spinlock!(tracked, "iommufd_dirty_vfio::Session::tracked"),
         });
         *session = Some(KBox::try_pin_init(
-            Watch::new(&self.device, told),
+            Watch::new(&self.device, new),
             GFP_KERNEL_ACCOUNT,
         )?);
         Ok(())
@@ -174,7 +177,7 @@ impl Software {
         let session = self.session.lock().take();
         // Waits for marks under way.
         drop(session);
-        self.bytes.tell(0);
+        self.bytes.set(0);
     }
 
     /// Records what is dirty in the `length` bytes from `iova` on, in whole pages.
@@ -182,7 +185,7 @@ impl Software {
     /// Errors: `EXDEV` if the device is in another I/O address space now.
     pub(crate) fn read(&self, iova: u64, length: u64, then: Then, to: &mut impl Record) -> Result {
         let session = self.session.lock();
-        let session = session.as_ref().ok_or(ENODATA)?.told();
+        let session = session.as_ref().ok_or(ENODATA)?.observer();
         // If it was detached all that it had pinned is marked.
         self.space.is_still(session.space)?;
         // First: see above.
@@ -249,7 +252,7 @@ impl Operations for Ops {
 
     fn update_ranges(&self, ranges: &[DirtyRange]) -> Result {
         let session = self.0.session.lock();
-        let session = session.as_ref().ok_or(ENODATA)?.told();
+        let session = session.as_ref().ok_or(ENODATA)?.observer();
         let new = Tracked::new(ranges.iter().map(|r| pages(r.iova, r.length)))?;
         let old = core::mem::replace(&mut *session.tracked.lock(), new);
         session.forget(&old);
@@ -308,13 +311,13 @@ impl Room for Memory {
         if new.is_none() {
             self.used.fetch_sub(size, Relaxed);
         }
-        self.bytes.tell(self.used.load(Relaxed));
+        self.bytes.set(self.used.load(Relaxed));
         new
     }
 
     fn give_back<T>(&self, unused: KBox<T>) {
         drop(unused);
         self.used.fetch_sub(size_of::<T>() as u64, Relaxed);
-        self.bytes.tell(self.used.load(Relaxed));
+        self.bytes.set(self.used.load(Relaxed));
     }
 }

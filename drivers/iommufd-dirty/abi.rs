@@ -12,7 +12,7 @@ pub(crate) mod gfp;
 pub(crate) mod hwpt;
 pub(crate) mod memcg;
 pub(crate) mod ops;
-pub(crate) mod pages;
+pub(crate) mod pinned_pages;
 pub(crate) mod registry;
 mod signatures;
 pub(crate) mod trace;

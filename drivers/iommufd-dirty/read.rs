@@ -5,7 +5,7 @@
 use crate::{
     abi::{
         bindings::*,
-        pages::Pages,
+        pinned_pages::PinnedPages,
         uapi::{
             self,
             Array,
@@ -294,7 +294,7 @@ impl State {
         } else {
             let (mut pages, mut batch) = match self.pages.take() {
                 Some(kept) => kept,
-                None => (Pages::new()?, Batch::new()),
+                None => (PinnedPages::new()?, Batch::new()),
             };
             let result = self.read_bitmaps(cmd, &mut pages, &mut batch);
             pages.unpin();
@@ -333,7 +333,7 @@ impl State {
     fn read_bitmaps(
         &mut self,
         cmd: &mut uapi::Read,
-        pages: &mut Pages,
+        pages: &mut PinnedPages,
         batch: &mut Batch,
     ) -> Result {
         let array = cmd.ranges()?;
@@ -404,7 +404,7 @@ impl State {
         &self,
         cmd: &uapi::Read,
         array: &Array<Bitmap>,
-        pages: &mut Pages,
+        pages: &mut PinnedPages,
         batch: &mut Batch,
     ) -> Result<Resume> {
         let which = Which::merged(cmd.tracker_id);

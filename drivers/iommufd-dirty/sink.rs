@@ -8,7 +8,7 @@
 //! residual. Nothing is dropped but what the context does not track.
 
 use crate::{
-    abi::pages::Pages,
+    abi::pinned_pages::PinnedPages,
     logic::{
         batch::Batch,
         bits::Bits,
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
     /// Into the user's bitmaps, of which the pages of these windows are pinned.
-    Bitmap(&'a Pages, &'a Batch),
+    Bitmap(&'a PinnedPages, &'a Batch),
     /// Into the member's residual.
     Residual(Range),
     /// To what the member keeps whatever is tracked later.

@@ -5,7 +5,7 @@
 use crate::{
     abi::{
         memcg::Memcg,
-        pages::Pages,
+        pinned_pages::PinnedPages,
         worker::Worker, //
     },
     logic::{
@@ -66,7 +66,7 @@ pub(crate) struct State {
     /// What trackers left that are not members any more: delivered whatever is tracked.
     pub(crate) kept: Extents,
     /// Kept between reads: a read allocates nothing.
-    pub(crate) pages: Option<(Pages, Batch)>,
+    pub(crate) pages: Option<(PinnedPages, Batch)>,
     /// Where a signal ended the last scan, in the midst of a piece.
     pub(crate) cut: Option<(Which, Place)>,
     /// How long a signal leaves a tracker that waits for hardware alone.

@@ -9,7 +9,7 @@ use super::{
     bindings,
     bitmap::Bitmap,
     signatures::check_signatures,
-    Made, //
+    DeviceState, //
 };
 use crate::{
     logic::{
@@ -34,28 +34,28 @@ use kernel::{
 
 /// # Safety
 ///
-/// `made` was created, and is not destroyed for `'a`.
-unsafe fn borrow<'a>(made: *mut c_void) -> &'a Made {
+/// `state` was created, and is not destroyed for `'a`.
+unsafe fn borrow<'a>(state: *mut c_void) -> &'a DeviceState {
     // SAFETY: By the safety requirements.
-    unsafe { <KBox<Made> as ForeignOwnable>::borrow(made) }
+    unsafe { <KBox<DeviceState> as ForeignOwnable>::borrow(state) }
 }
 
 /// # Safety
 ///
-/// See `struct vfio_dirty_ops`: `made` was created, and is not destroyed meanwhile.
+/// See `struct vfio_dirty_ops`: `state` was created, and is not destroyed meanwhile.
 #[no_mangle]
-unsafe extern "C" fn iommufd_dirty_vfio_rs_has_log(made: *mut c_void) -> bool {
+unsafe extern "C" fn iommufd_dirty_vfio_rs_has_log(state: *mut c_void) -> bool {
     // SAFETY: By the safety requirements.
-    unsafe { borrow(made) }.logging.is_possible()
+    unsafe { borrow(state) }.logging.is_possible()
 }
 
 /// # Safety
 ///
-/// See `struct vfio_log_ops`: `made` was created, and is not destroyed meanwhile; `root` is a tree of
+/// See `struct vfio_log_ops`: `state` was created, and is not destroyed meanwhile; `root` is a tree of
 /// `nr` ranges, and `page_size` is valid.
 #[no_mangle]
 unsafe extern "C" fn iommufd_dirty_vfio_rs_log_start(
-    made: *mut c_void,
+    state: *mut c_void,
     root: *mut kernel::bindings::rb_root_cached,
     nr: u32,
     page_size: *mut u64,
@@ -75,38 +75,38 @@ unsafe extern "C" fn iommufd_dirty_vfio_rs_log_start(
             list.try_push(Range::new(range.iova, range.length).map_err(|_| EINVAL)?)?;
         }
         // SAFETY: By the safety requirements.
-        let (made, page_size) = unsafe { (borrow(made), &mut *page_size) };
-        *page_size = made.logging.start(RangeSet::of(list)?, *page_size)?;
+        let (state, page_size) = unsafe { (borrow(state), &mut *page_size) };
+        *page_size = state.logging.start(RangeSet::of(list)?, *page_size)?;
         Ok(0)
     })
 }
 
 /// # Safety
 ///
-/// See `struct vfio_log_ops`: `made` was created, and is not destroyed meanwhile.
+/// See `struct vfio_log_ops`: `state` was created, and is not destroyed meanwhile.
 #[no_mangle]
-unsafe extern "C" fn iommufd_dirty_vfio_rs_log_stop(made: *mut c_void) -> c_int {
+unsafe extern "C" fn iommufd_dirty_vfio_rs_log_stop(state: *mut c_void) -> c_int {
     // SAFETY: By the safety requirements.
-    let made = unsafe { borrow(made) };
-    from_result(|| made.logging.stop().map(|()| 0))
+    let state = unsafe { borrow(state) };
+    from_result(|| state.logging.stop().map(|()| 0))
 }
 
 /// # Safety
 ///
-/// See `struct vfio_log_ops`: `made` was created, and is not destroyed meanwhile; `bitmap` is valid
+/// See `struct vfio_log_ops`: `state` was created, and is not destroyed meanwhile; `bitmap` is valid
 /// until the function returns, and used by nobody else.
 #[no_mangle]
 unsafe extern "C" fn iommufd_dirty_vfio_rs_log_report(
-    made: *mut c_void,
+    state: *mut c_void,
     iova: c_ulong,
     length: c_ulong,
     bitmap: *mut bindings::iova_bitmap,
 ) -> c_int {
     // SAFETY: By the safety requirements.
-    let (made, mut bitmap) = unsafe { (borrow(made), Bitmap::new(bitmap)) };
+    let (state, mut bitmap) = unsafe { (borrow(state), Bitmap::new(bitmap)) };
     from_result(|| {
         let wanted = Range::new(iova as u64, length as u64).map_err(|_| EINVAL)?;
-        made.logging.report(wanted, &mut bitmap).map(|()| 0)
+        state.logging.report(wanted, &mut bitmap).map(|()| 0)
     })
 }
 

@@ -10,13 +10,13 @@
 
 #include "glue.h"
 
-static int dirty_feature(struct vfio_device *device, void *made, u32 flags,
+static int dirty_feature(struct vfio_device *device, void *state, u32 flags,
 			 void __user *arg, size_t argsz)
 {
 	if (!(flags & VFIO_DEVICE_FEATURE_PROBE) &&
 	    vfio_device_log_in_use(device))
 		return -EBUSY;
-	return iommufd_dirty_vfio_rs_feature(made, flags, arg, argsz);
+	return iommufd_dirty_vfio_rs_feature(state, flags, arg, argsz);
 }
 
 static int log_start(struct vfio_device *device, struct rb_root_cached *ranges,
@@ -38,9 +38,9 @@ static int log_read_and_clear(struct vfio_device *device, unsigned long iova,
 						length, bitmap);
 }
 
-static bool has_log(struct vfio_device *device, void *made)
+static bool has_log(struct vfio_device *device, void *state)
 {
-	return iommufd_dirty_vfio_rs_has_log(made);
+	return iommufd_dirty_vfio_rs_has_log(state);
 }
 
 static const struct vfio_log_ops log_ops = {

@@ -54,16 +54,16 @@ void iommufd_dirty_vfio_memcg_leave(struct mem_cgroup *old);
 
 /* struct vfio_dirty_ops: what glue.c leaves to Rust. */
 void *iommufd_dirty_vfio_rs_create(struct vfio_device *device);
-int iommufd_dirty_vfio_rs_feature(void *made, u32 flags, void __user *arg,
+int iommufd_dirty_vfio_rs_feature(void *state, u32 flags, void __user *arg,
 				  size_t argsz);
-void iommufd_dirty_vfio_rs_destroy(void *made);
+void iommufd_dirty_vfio_rs_destroy(void *state);
 
 /* struct vfio_log_ops: likewise. */
-bool iommufd_dirty_vfio_rs_has_log(void *made);
-int iommufd_dirty_vfio_rs_log_start(void *made, struct rb_root_cached *root,
+bool iommufd_dirty_vfio_rs_has_log(void *state);
+int iommufd_dirty_vfio_rs_log_start(void *state, struct rb_root_cached *root,
 				    u32 nr, u64 *page_size);
-int iommufd_dirty_vfio_rs_log_stop(void *made);
-int iommufd_dirty_vfio_rs_log_report(void *made, unsigned long iova,
+int iommufd_dirty_vfio_rs_log_stop(void *state);
+int iommufd_dirty_vfio_rs_log_report(void *state, unsigned long iova,
 				     unsigned long length,
 				     struct iova_bitmap *bitmap);
 

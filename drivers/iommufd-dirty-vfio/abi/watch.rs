@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told of the writes that the kernel makes for a device.
+//! Seeing the writes that the kernel makes for a device.
 //!
 //! C header: `include/linux/vfio.h`, with `patches/` applied.
 
@@ -19,14 +19,14 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Whom to tell.
+/// What sees them.
 pub(crate) trait Written: Send + Sync {
     /// The `length` bytes from `iova` on were written, or are about to be unpinned. From many tasks
     /// at once, with iommufd's locks held; may sleep.
     fn written(&self, iova: u64, length: u64);
 }
 
-/// While it lives `told` is told. Dropping it waits for calls under way.
+/// While it lives `observer` sees the writes. Dropping it waits for calls under way.
 ///
 /// # Invariants
 ///
@@ -37,7 +37,7 @@ pub(crate) struct Watch<T: Written> {
     raw: Opaque<bindings::vfio_dirty_watch>,
     device: Device,
     #[pin]
-    told: T,
+    observer: T,
 }
 
 // SAFETY: VFIO locks by itself, and `T` is `Send`.
@@ -47,7 +47,7 @@ unsafe impl<T: Written> Sync for Watch<T> {}
 
 impl<T: Written> Watch<T> {
     /// Errors: `EOPNOTSUPP` if the kernel makes no writes for it, `EBUSY` if it is watched.
-    pub(crate) fn new(device: &Device, told: impl PinInit<T>) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(device: &Device, observer: impl PinInit<T>) -> impl PinInit<Self, Error> {
         let device = device.clone();
         let watch = device.as_raw();
         try_pin_init!(&this in Self {
@@ -55,7 +55,7 @@ impl<T: Written> Watch<T> {
                 written: Some(Self::written),
             }),
             device,
-            told <- told,
+            observer <- observer,
             _: {
                 // SAFETY: The device is open. All fields of `this` are initialised, it is pinned,
                 // and stays until `drop` has ended the watch: when this fails there is none.
@@ -69,8 +69,8 @@ impl<T: Written> Watch<T> {
         })
     }
 
-    pub(crate) fn told(&self) -> &T {
-        &self.told
+    pub(crate) fn observer(&self) -> &T {
+        &self.observer
     }
 
     /// # Safety
@@ -82,8 +82,9 @@ impl<T: Written> Watch<T> {
         length: usize,
     ) {
         // SAFETY: By the safety requirements it is in a `Watch<T>` that is alive.
-        let told = unsafe { &(*kernel::container_of!(Opaque::cast_from(watch), Self, raw)).told };
-        told.written(iova as u64, length as u64);
+        let observer =
+            unsafe { &(*kernel::container_of!(Opaque::cast_from(watch), Self, raw)).observer };
+        observer.written(iova as u64, length as u64);
     }
 }
 

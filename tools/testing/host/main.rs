@@ -4,7 +4,6 @@
 //! against models that are too simple to be wrong.
 
 mod batch;
-mod blocks;
 mod common;
 mod extents;
 mod granule;
@@ -12,4 +11,5 @@ mod owed;
 mod range;
 mod range_set;
 mod tree;
+mod whole_units;
 mod window;

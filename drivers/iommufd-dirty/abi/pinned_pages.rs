@@ -36,18 +36,18 @@ const WORDS_PER_PAGE: usize = PAGE_SIZE / core::mem::size_of::<u64>();
 /// # Invariants
 ///
 /// All of `pages` are pinned for writing.
-pub(crate) struct Pages {
+pub(crate) struct PinnedPages {
     pages: KVec<*mut bindings::page>,
     /// User address of the last one.
     last_addr: u64,
 }
 
 // SAFETY: Pinned pages may be used and unpinned by any task.
-unsafe impl Send for Pages {}
+unsafe impl Send for PinnedPages {}
 // SAFETY: `set` writes to them atomically only.
-unsafe impl Sync for Pages {}
+unsafe impl Sync for PinnedPages {}
 
-impl Pages {
+impl PinnedPages {
     /// Room for [`MAX_PAGES`] pages; none is pinned yet.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
@@ -145,7 +145,7 @@ impl Pages {
     }
 }
 
-impl Drop for Pages {
+impl Drop for PinnedPages {
     fn drop(&mut self) {
         self.unpin();
     }
@@ -161,9 +161,9 @@ struct Mapped {
 }
 
 impl Mapped {
-    fn new(pages: &Pages, at: usize) -> Option<Self> {
+    fn new(pages: &PinnedPages, at: usize) -> Option<Self> {
         let page = *pages.pages.get(at)?;
-        // INVARIANT: By the invariants of `Pages` the page is pinned, and stays so as long as
+        // INVARIANT: By the invariants of `PinnedPages` the page is pinned, and stays so as long as
         // `pages` is borrowed, which is longer than any `Mapped` lives.
         // SAFETY: As above.
         let addr = unsafe { bindings::kmap_local_page(page) };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much memory a tracker's bitmaps take, told to the core as it changes.
+//! How much memory a tracker's bitmaps take, reported to the core as it changes.
 
 use super::{
     bindings::iommufd_dirty_tracker,
@@ -22,9 +22,9 @@ use kernel::{
     }, //
 };
 
-/// Whom to tell: what tells a tracker's memory is made before the tracker is registered.
+/// Reports it. Made before the tracker is registered; until then, and without one, it reports to nobody.
 #[pin_data]
-pub(crate) struct Told {
+pub(crate) struct BitmapBytes {
     #[pin]
     tracker: SpinLock<Pointer>,
 }
@@ -37,19 +37,19 @@ struct Pointer(*mut iommufd_dirty_tracker);
 // SAFETY: A tracker may be used from any task.
 unsafe impl Send for Pointer {}
 
-impl Told {
+impl BitmapBytes {
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 // INVARIANT: It is null.
-                tracker <- new_spinlock!(Pointer(ptr::null_mut()), "iommufd_dirty_vfio::Told"),
+                tracker <- new_spinlock!(Pointer(ptr::null_mut()), "iommufd_dirty_vfio::BitmapBytes"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
     }
 
     /// The bitmaps take `bytes`.
-    pub(crate) fn tell(&self, bytes: u64) {
+    pub(crate) fn set(&self, bytes: u64) {
         let locked = self.tracker.lock();
         let tracker = locked.0;
         if !tracker.is_null() {
@@ -60,23 +60,26 @@ impl Told {
     }
 }
 
-/// A registered tracker whose memory is told.
-pub(crate) struct Telling<T: Operations> {
-    told: Arc<Told>,
+/// A registered tracker whose memory is reported.
+pub(crate) struct Reported<T: Operations> {
+    bytes: Arc<BitmapBytes>,
     registration: Pin<KBox<Registration<T>>>,
 }
 
-impl<T: Operations> Telling<T> {
-    /// See [`Registration::new`]. `told` tells its memory from now on.
-    pub(crate) fn register(what: Description, ops: T, told: Arc<Told>) -> Result<Self> {
+impl<T: Operations> Reported<T> {
+    /// See [`Registration::new`]. `bytes` reports its memory from now on.
+    pub(crate) fn register(what: Description, ops: T, bytes: Arc<BitmapBytes>) -> Result<Self> {
         let registration = KBox::try_pin_init(Registration::new(what, ops), GFP_KERNEL_ACCOUNT)?;
         // INVARIANT: It is registered, and `drop` takes it out before it is not.
-        told.tracker.lock().0 = registration.as_raw();
-        Ok(Self { told, registration })
+        bytes.tracker.lock().0 = registration.as_raw();
+        Ok(Self {
+            bytes,
+            registration,
+        })
     }
 }
 
-impl<T: Operations> Registered for Telling<T> {
+impl<T: Operations> Registered for Reported<T> {
     fn as_raw(&self) -> *mut iommufd_dirty_tracker {
         self.registration.as_raw()
     }
@@ -86,8 +89,8 @@ impl<T: Operations> Registered for Telling<T> {
     }
 }
 
-impl<T: Operations> Drop for Telling<T> {
+impl<T: Operations> Drop for Reported<T> {
     fn drop(&mut self) {
-        self.told.tracker.lock().0 = ptr::null_mut();
+        self.bytes.tracker.lock().0 = ptr::null_mut();
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of `drivers/iommufd-dirty-vfio/blocks.rs`, against what pds does with a request.
+//! Tests of `drivers/iommufd-dirty-vfio/whole_units.rs`, against what pds does with a request.
 
-use iommufd_dirty_logic::blocks::blocks;
+use iommufd_dirty_logic::whole_units::whole_units;
 use proptest::prelude::*;
 
 use crate::common::{
@@ -38,7 +38,7 @@ proptest! {
         count in 1_u64..1200,
     ) {
         let (first, iova, length) = (first * PAGE, from * PAGE, count * PAGE);
-        let Some((at, bytes)) = blocks(first, pages * PAGE, PAGE, iova, length) else {
+        let Some((at, bytes)) = whole_units(first, pages * PAGE, PAGE, iova, length) else {
             prop_assert!(iova + length <= first || iova >= first + pages * PAGE);
             return Ok(());
         };
@@ -61,7 +61,7 @@ proptest! {
     ) {
         // A range that wraps is no range.
         let size = size.min((u64::MAX - first).saturating_add(1));
-        let Some((at, bytes)) = blocks(first, size, 1 << shift, iova, length) else {
+        let Some((at, bytes)) = whole_units(first, size, 1 << shift, iova, length) else {
             return Ok(());
         };
         prop_assert!(at >= first && bytes != 0 && bytes <= size);
@@ -78,7 +78,7 @@ proptest! {
     ) {
         let page = 1_u64 << shift;
         let (iova, length) = (from * PAGE, count * PAGE);
-        if let Some((at, bytes)) = blocks(first * page, pages * page, page, iova, length) {
+        if let Some((at, bytes)) = whole_units(first * page, pages * page, page, iova, length) {
             prop_assert_eq!(at % page, 0);
             prop_assert_eq!(bytes % page, 0);
         }
@@ -87,8 +87,8 @@ proptest! {
 
 #[test]
 fn no_overlap_is_nothing() {
-    assert_eq!(blocks(0x10000, 0x10000, PAGE, 0, 0x10000), None);
-    assert_eq!(blocks(0x10000, 0x10000, PAGE, 0x20000, 0x1000), None);
-    assert_eq!(blocks(0x10000, 0, PAGE, 0x10000, 0x1000), None);
-    assert_eq!(blocks(0x10000, 0x10000, PAGE, 0x10000, 0), None);
+    assert_eq!(whole_units(0x10000, 0x10000, PAGE, 0, 0x10000), None);
+    assert_eq!(whole_units(0x10000, 0x10000, PAGE, 0x20000, 0x1000), None);
+    assert_eq!(whole_units(0x10000, 0, PAGE, 0x10000, 0x1000), None);
+    assert_eq!(whole_units(0x10000, 0x10000, PAGE, 0x10000, 0), None);
 }

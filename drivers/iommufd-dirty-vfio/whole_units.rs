@@ -17,7 +17,13 @@ const UNIT_PAGES: u64 = 64;
 ///
 /// So a page of `page_size` is read whole, too: mlx5 reports the one that begins before what it is
 /// asked for.
-pub fn blocks(first: u64, size: u64, page_size: u64, iova: u64, length: u64) -> Option<(u64, u64)> {
+pub fn whole_units(
+    first: u64,
+    size: u64,
+    page_size: u64,
+    iova: u64,
+    length: u64,
+) -> Option<(u64, u64)> {
     // Both are offsets into the range, and the last is the last byte.
     let end = size.checked_sub(1)?;
     let last = iova.saturating_add(length.checked_sub(1)?);
