@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! BIND and UNBIND: which trackers a context has.
+//! BIND, UNBIND and SET_POLICY: which trackers a context has.
 
 use crate::{
     abi::{
@@ -90,6 +90,21 @@ pub(crate) fn unbind(state: &mut State, cmd: &mut uapi::Unbind) -> Result {
         return Err(EINVAL);
     }
     state.unbind(cmd.tracker_id, cmd.flags & keep != 0, &mut cmd.next_iova)
+}
+
+/// `ioctl(IOMMUFD_DIRTY_SET_POLICY)`
+pub(crate) fn set_policy(state: &mut State, cmd: &mut uapi::SetPolicy) -> Result {
+    if cmd.flags != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let policy = Policy::from_uapi(cmd.policy)?;
+    let m = state.member(cmd.tracker_id)?;
+    if m.tracker().is_none() && policy == Policy::Fail {
+        return Err(EINVAL);
+    }
+    m.acknowledge();
+    m.policy = policy;
+    Ok(())
 }
 
 impl State {

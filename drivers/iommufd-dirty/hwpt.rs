@@ -11,11 +11,9 @@ use crate::{
         Limits,
         MIN_PAGE_SIZE, //
     },
+    properties::Properties,
     source::Source,
-    tracker::{
-        Properties,
-        Tracker, //
-    }, //
+    tracker::Tracker, //
 };
 use kernel::{
     prelude::*,

@@ -16,17 +16,17 @@ use crate::{
     bind::{
         bind_hwpt,
         bind_untracked,
+        set_policy,
         unbind, //
     },
     context::Context,
     info::{
         info,
         list,
+        stats,
         tracker_info, //
     },
-    policy::set_policy,
-    state::State,
-    stats::stats, //
+    state::State, //
 };
 use kernel::{
     ioctl::_IO,

@@ -2,13 +2,7 @@
 
 //! What is done about a tracker that cannot track.
 
-use crate::{
-    abi::{
-        bindings::*,
-        uapi, //
-    },
-    state::State, //
-};
+use crate::abi::bindings::*;
 use kernel::prelude::*;
 
 /// What userspace wants done about a tracker that cannot track.
@@ -28,19 +22,4 @@ impl Policy {
             .find(|p| *p as u32 == policy)
             .ok_or(EOPNOTSUPP)
     }
-}
-
-/// `ioctl(IOMMUFD_DIRTY_SET_POLICY)`
-pub(crate) fn set_policy(state: &mut State, cmd: &mut uapi::SetPolicy) -> Result {
-    if cmd.flags != 0 {
-        return Err(EOPNOTSUPP);
-    }
-    let policy = Policy::from_uapi(cmd.policy)?;
-    let m = state.member(cmd.tracker_id)?;
-    if m.tracker().is_none() && policy == Policy::Fail {
-        return Err(EINVAL);
-    }
-    m.acknowledge();
-    m.policy = policy;
-    Ok(())
 }

@@ -22,7 +22,7 @@ use kernel::{
     }, //
 };
 
-/// Reports it. Made before the tracker is registered; until then, and without one, it reports to nobody.
+/// Reports it. It is made before the tracker is registered, and reports to nobody until then.
 #[pin_data]
 pub(crate) struct BitmapBytes {
     #[pin]

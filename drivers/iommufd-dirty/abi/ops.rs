@@ -18,8 +18,8 @@ use crate::{
         },
         range::Range, //
     },
-    sink::Sink,
-    tracker::Properties, //
+    properties::Properties,
+    sink::Sink, //
 };
 use core::ptr;
 use kernel::{
