@@ -8,10 +8,20 @@
 //! residual. Nothing is dropped but what the context does not track.
 
 use crate::{
-    abi::pinned_pages::PinnedPages,
+    abi::pinned_pages::{
+        PinnedPages,
+        LINE_WORDS, //
+    },
     logic::{
-        batch::Batch,
-        bits::Bits,
+        batch::{
+            Batch,
+            Locator,
+            Slot, //
+        },
+        bits::{
+            one_word,
+            Bits, //
+        },
         extents::Extents,
         range::Range,
         range_set::RangeSet, //
@@ -62,16 +72,23 @@ pub(crate) struct Sink<'a> {
     residual: Option<&'a mut Extents>,
     harvested: &'a mut Extents,
     scratch: &'a mut Extents,
-    /// A part of what is tracked and asked for, and the index of its window: most extents lie in the
-    /// same part as the one before.
-    near: Option<(Range, usize)>,
-    /// Bits that are recorded and not yet set: those of one word, because pages that are dirty often
-    /// share one, and to set it costs more than to record a page.
-    word: usize,
-    mask: u64,
+    /// Most extents lie in the same part as the one before.
+    near: Option<Near>,
+    /// Bits that are recorded and not yet set: those of one line, because pages that are dirty often
+    /// share one, and to set bits costs more than to record a page.
+    line: usize,
+    masks: [u64; LINE_WORDS],
     /// Of what is being recorded it is not known whether it was written.
     unsure: bool,
     pub(crate) counts: Counts,
+}
+
+/// A part of what is tracked and asked for.
+#[derive(Clone, Copy)]
+struct Near {
+    range: Range,
+    /// Its bits; `None` if there is no bitmap.
+    bits: Option<Locator>,
 }
 
 /// What a sink has seen.
@@ -104,8 +121,8 @@ impl<'a> Sink<'a> {
             harvested,
             scratch,
             near: None,
-            word: 0,
-            mask: 0,
+            line: 0,
+            masks: [0; LINE_WORDS],
             unsure: false,
             counts: Counts::default(),
         }
@@ -121,7 +138,7 @@ impl<'a> Sink<'a> {
         };
         self.counts.extents = self.counts.extents.saturating_add(1);
         match self.near {
-            Some((near, at)) if near.contains(&dirty) => self.deliver(dirty, at),
+            Some(near) if near.range.contains(&dirty) => self.deliver(dirty, near),
             _ => self.scatter(dirty),
         }
     }
@@ -139,23 +156,42 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// `inside` is tracked, and in part number `at` of what was asked for.
-    fn deliver(&mut self, inside: Range, at: usize) {
+    /// `inside` is in `near`.
+    #[inline]
+    fn deliver(&mut self, inside: Range, near: Near) {
         self.counts.bytes = self.counts.bytes.saturating_add(inside.length());
+        let Some(bits) = near.bits else {
+            self.hold(inside);
+            return;
+        };
+        let (first, last) = bits.ends(inside);
+        let Some((word, mask)) = one_word(first, last) else {
+            self.set(first, last);
+            return;
+        };
+        if word / LINE_WORDS != self.line {
+            self.next_line(word, mask);
+        } else if let Some(all) = self.masks.get_mut(word % LINE_WORDS) {
+            *all |= mask;
+        }
+    }
+
+    /// The bits of `mask` in `word` begin another line. Apart, because it is seldom: what is called
+    /// costs the caller registers.
+    #[inline(never)]
+    fn next_line(&mut self, word: usize, mask: u64) {
+        self.flush();
+        self.line = word / LINE_WORDS;
+        if let Some(all) = self.masks.get_mut(word % LINE_WORDS) {
+            *all = mask;
+        }
+    }
+
+    /// There is no bitmap for `inside`.
+    #[inline(never)]
+    fn hold(&mut self, inside: Range) {
         match self.into {
-            Target::Bitmap(_, batch) => {
-                let Some(bits) = batch.slots().get(at).and_then(|slot| slot.bits(inside)) else {
-                    return;
-                };
-                match bits.in_one_word() {
-                    Some((word, mask)) if word == self.word => self.mask |= mask,
-                    Some((word, mask)) => {
-                        self.flush();
-                        (self.word, self.mask) = (word, mask);
-                    }
-                    None => self.set(bits),
-                }
-            }
+            Target::Bitmap(..) => (),
             Target::Residual(_) => {
                 if let Some(residual) = &mut self.residual {
                     put(residual, inside, self.unsure);
@@ -166,8 +202,13 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// Sets the bits from number `first` to number `last`.
     #[inline(never)]
-    fn set(&mut self, bits: Bits) {
+    fn set(&mut self, first: u64, last: u64) {
+        let bits = Bits {
+            first,
+            count: last.saturating_sub(first).saturating_add(1),
+        };
         if let Target::Bitmap(pages, _) = self.into {
             self.counts.fresh = self.counts.fresh.saturating_add(pages.set(bits));
         }
@@ -176,14 +217,14 @@ impl<'a> Sink<'a> {
     /// Sets the bits that are not set yet: after the tracker has returned, whatever it returned.
     #[inline(never)]
     pub(crate) fn flush(&mut self) {
-        if self.mask == 0 {
+        if self.masks.iter().all(|mask| *mask == 0) {
             return;
         }
+        let masks = core::mem::take(&mut self.masks);
         if let Target::Bitmap(pages, _) = self.into {
-            let fresh = pages.set_in_word(self.word, self.mask);
+            let fresh = pages.set_in_line(self.line, &masks);
             self.counts.fresh = self.counts.fresh.saturating_add(fresh);
         }
-        self.mask = 0;
     }
 
     /// What lies in no part that was used last.
@@ -199,12 +240,16 @@ impl<'a> Sink<'a> {
                 let Some(inside) = rest.intersect(asked) else {
                     break;
                 };
-                self.deliver(inside, at);
-                self.near = self
-                    .tracked
-                    .holding(&inside)
-                    .and_then(|tracked| tracked.intersect(asked))
-                    .map(|near| (near, at));
+                let whole = self.tracked.holding(&inside);
+                let near = Near {
+                    range: whole.and_then(|w| w.intersect(asked)).unwrap_or(inside),
+                    bits: match self.into {
+                        Target::Bitmap(_, batch) => batch.slots().get(at).map(Slot::locator),
+                        _ => None,
+                    },
+                };
+                self.deliver(inside, near);
+                self.near = Some(near);
                 let (before, after) = rest.minus(asked);
                 self.keep(before);
                 left = after;

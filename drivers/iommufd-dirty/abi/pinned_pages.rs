@@ -13,6 +13,7 @@ use crate::logic::{
     },
     window::Window, //
 };
+// The kernel crate's atomics have no OR.
 use core::sync::atomic::{
     AtomicU64,
     Ordering, //
@@ -30,6 +31,9 @@ use kernel::{
 pub(crate) const MAX_PAGES: usize = 512;
 
 const WORDS_PER_PAGE: usize = PAGE_SIZE / core::mem::size_of::<u64>();
+
+/// Words of a line, as caches have them: their bits are set together.
+pub(crate) const LINE_WORDS: usize = 8;
 
 /// Pinned user pages.
 ///
@@ -115,11 +119,21 @@ impl PinnedPages {
         fresh
     }
 
-    /// Sets the bits of `mask` in a word, counted from the first pinned page, and returns how many
-    /// were not set before. A word beyond the pinned pages is ignored.
-    pub(crate) fn set_in_word(&self, word: usize, mask: u64) -> u64 {
-        Mapped::new(self, word / WORDS_PER_PAGE)
-            .map_or(0, |page| page.set_in_word(word % WORDS_PER_PAGE, mask))
+    /// Sets the bits of `masks` in the words of a line, counted from the first pinned page, and
+    /// returns how many were not set before. A line beyond the pinned pages is ignored.
+    pub(crate) fn set_in_line(&self, line: usize, masks: &[u64; LINE_WORDS]) -> u64 {
+        let first = line.saturating_mul(LINE_WORDS);
+        let Some(page) = Mapped::new(self, first / WORDS_PER_PAGE) else {
+            return 0;
+        };
+        let words = page.words().get(first % WORDS_PER_PAGE..);
+        let words = words.unwrap_or_default().iter().zip(masks);
+        words
+            .filter(|(_, mask)| **mask != 0)
+            // At most the bits of a line.
+            .fold(0, |sum, (word, mask)| {
+                sum.wrapping_add(set_bits(word, *mask))
+            })
     }
 
     /// Unpins all.
@@ -194,13 +208,17 @@ impl Mapped {
     }
 
     fn set_in_word(&self, index: usize, mask: u64) -> u64 {
-        let Some(word) = self.words().get(index) else {
-            return 0;
-        };
-        // The words of the uAPI are little-endian.
-        let old = u64::from_le(word.fetch_or(mask.to_le(), Ordering::Relaxed));
-        u64::from((mask & !old).count_ones())
+        self.words()
+            .get(index)
+            .map_or(0, |word| set_bits(word, mask))
     }
+}
+
+/// Sets the bits of `mask` in a word; returns how many were not set before.
+fn set_bits(word: &AtomicU64, mask: u64) -> u64 {
+    // The words of the uAPI are little-endian.
+    let old = u64::from_le(word.fetch_or(mask.to_le(), Ordering::Relaxed));
+    u64::from((mask & !old).count_ones())
 }
 
 /// Sets all bits of a word; returns how many were not set before.

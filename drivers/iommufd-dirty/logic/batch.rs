@@ -45,6 +45,35 @@ impl Slot {
             count: bits.count,
         })
     }
+
+    /// To look up bits in the window.
+    pub fn locator(&self) -> Locator {
+        Locator {
+            first: self.window.range.first(),
+            bit: self.window.first_bit.saturating_add(self.base),
+            shift: self.window.shift,
+        }
+    }
+}
+
+/// Which bits stand for what is inside of a window: [`Slot::bits`] without the checks.
+#[derive(Debug, Clone, Copy)]
+pub struct Locator {
+    /// The first address of the window.
+    first: u64,
+    /// The bit that stands for it.
+    bit: u64,
+    shift: u32,
+}
+
+impl Locator {
+    /// The first and the last bit of `inside`, which is inside of the window; else any two.
+    pub fn ends(&self, inside: Range) -> (u64, u64) {
+        let bit =
+            |address: u64| (address.wrapping_sub(self.first) >> self.shift).wrapping_add(self.bit);
+
+        (bit(inside.first()), bit(inside.last()))
+    }
 }
 
 /// Windows that ascend and do not overlap.

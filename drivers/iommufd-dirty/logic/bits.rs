@@ -23,12 +23,20 @@ pub struct Bits {
 impl Bits {
     /// Index of the word that has them all, and their mask in it; see [`Words`].
     pub fn in_one_word(self) -> Option<(usize, u64)> {
-        let last = self.first.checked_add(self.count.checked_sub(1)?)?;
-        // CAST: The word is in memory, so that its index is a `usize`.
-        let word = (self.first / WORD_BITS) as usize;
-
-        (self.first / WORD_BITS == last / WORD_BITS).then_some((word, mask(self.first, last)))
+        one_word(
+            self.first,
+            self.first.checked_add(self.count.checked_sub(1)?)?,
+        )
     }
+}
+
+/// Index of the word that has all bits from number `first` to number `last`, which is not below it,
+/// and their mask in it.
+pub fn one_word(first: u64, last: u64) -> Option<(usize, u64)> {
+    // CAST: The word is in memory, so that its index is a `usize`.
+    let word = (first / WORD_BITS) as usize;
+
+    (first / WORD_BITS == last / WORD_BITS).then_some((word, mask(first, last)))
 }
 
 /// The bits of one word from number `first` to number `last`.

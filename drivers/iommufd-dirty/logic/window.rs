@@ -138,7 +138,7 @@ pub struct Window {
     pub pages: usize,
     /// The bit, in those pages, that stands for the first byte of `range`. It is in the first page.
     pub first_bit: u64,
-    shift: u32,
+    pub(super) shift: u32,
 }
 
 impl Window {

@@ -5,7 +5,10 @@
 use iommufd_dirty_logic::{
     logic::{
         batch::Batch,
-        bits::USER_PAGE,
+        bits::{
+            one_word,
+            USER_PAGE, //
+        },
         range::Range,
         range_set::RangeSet,
         window::{
@@ -83,6 +86,28 @@ fn bits_are_counted_from_the_first_pinned_page() {
         [0, 3, 4, 7, 8, 11, 12].map(|page| batch.seek(page * PAGE)),
         [0, 0, 1, 1, 1, 1, 2]
     );
+}
+
+#[test]
+fn a_locator_finds_the_same_bits() {
+    let tracked = everything();
+    let mut batch = Batch::new();
+
+    batch.push(window(0, 4, 7, 5), 0, 0, &tracked);
+    batch.push(window(8, 40, 9, 61), 1, 3, &tracked);
+    for slot in batch.slots() {
+        let range = slot.window.range;
+        let addresses = (range.first()..=range.last()).step_by(PAGE as usize / 2);
+        for first in addresses.clone() {
+            for last in addresses.clone().filter(|last| *last >= first) {
+                let inside = Range::inclusive(first, last).unwrap();
+                let bits = slot.bits(inside).unwrap();
+                let ends = (bits.first, bits.first + bits.count - 1);
+                assert_eq!(slot.locator().ends(inside), ends);
+                assert_eq!(one_word(ends.0, ends.1), bits.in_one_word());
+            }
+        }
+    }
 }
 
 #[test]
