@@ -108,6 +108,22 @@ pub struct Sink<'a> {
 }
 
 impl Sink<'_> {
+    /// # Safety
+    ///
+    /// `raw` must be the sink of the op that is being called on `tracker`, and nobody else use it until
+    /// the result is dropped, which is before the op returns.
+    unsafe fn new(
+        raw: *mut bindings::iommufd_dirty_sink,
+        tracker: *mut bindings::iommufd_dirty_tracker,
+    ) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            raw,
+            tracker,
+            _lent: PhantomData,
+        }
+    }
+
     /// Records the `length` bytes from `iova` on as dirty. Cannot fail; may sleep.
     pub fn record(&mut self, iova: u64, length: u64) {
         // SAFETY: By the type invariants the sink is valid, and `&mut self` makes this the only
@@ -394,13 +410,9 @@ impl<T: Operations> VTable<T> {
     ) -> c_int {
         // SAFETY: The core calls ops of registered trackers only.
         let ops = unsafe { Self::ops(tracker) };
-        // INVARIANT: The core gives the sink of this call on a registered tracker, and both stay
-        // until it returns.
-        let mut sink = Sink {
-            raw: sink,
-            tracker,
-            _lent: PhantomData,
-        };
+        // SAFETY: The core gives the sink of this call on a registered tracker, and both stay until
+        // it returns.
+        let mut sink = unsafe { Sink::new(sink, tracker) };
         Self::coverage(ops.read_and_clear(iova, length, ReadFlags(flags), &mut sink))
     }
 
@@ -416,13 +428,9 @@ impl<T: Operations> VTable<T> {
     ) -> c_int {
         // SAFETY: The core calls ops of registered trackers only.
         let ops = unsafe { Self::ops(tracker) };
-        // INVARIANT: The core gives the sink of this call on a registered tracker, and both stay
-        // until it returns.
-        let mut sink = Sink {
-            raw: sink,
-            tracker,
-            _lent: PhantomData,
-        };
+        // SAFETY: The core gives the sink of this call on a registered tracker, and both stay until
+        // it returns.
+        let mut sink = unsafe { Sink::new(sink, tracker) };
         Self::coverage(ops.peek(iova, length, ReadFlags(flags), &mut sink))
     }
 

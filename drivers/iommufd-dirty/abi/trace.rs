@@ -6,7 +6,7 @@ use super::bindings;
 use crate::logic::range::Range;
 use kernel::prelude::*;
 
-/// Of which tracker something is told.
+/// The tracker that an event is about.
 #[derive(Clone, Copy)]
 pub(crate) struct Who {
     /// The context's number.
