@@ -8,7 +8,7 @@
 pub(crate) mod chardev;
 mod exports;
 pub(crate) mod gfp;
-#[cfg(iommufd_dirty_hwpt)]
+#[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
 pub(crate) mod hwpt;
 pub(crate) mod memcg;
 pub(crate) mod ops;

@@ -53,7 +53,7 @@ impl Bind {
 }
 
 /// `ioctl(IOMMUFD_DIRTY_BIND_HWPT)`
-#[cfg(iommufd_dirty_hwpt)]
+#[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
 pub(crate) fn bind_hwpt(state: &mut State, cmd: &mut uapi::BindHwpt) -> Result {
     let how = Bind::new(cmd.flags, cmd.policy, cmd.cookie)?;
     let tracker = crate::hwpt::tracker(cmd.iommufd, cmd.hwpt_id)?;
@@ -62,7 +62,7 @@ pub(crate) fn bind_hwpt(state: &mut State, cmd: &mut uapi::BindHwpt) -> Result {
 }
 
 /// There are no HWPTs to bind.
-#[cfg(not(iommufd_dirty_hwpt))]
+#[cfg(not(CONFIG_IOMMUFD_DIRTY_HWPT))]
 pub(crate) fn bind_hwpt(_: &mut State, _: &mut uapi::BindHwpt) -> Result {
     Err(EOPNOTSUPP)
 }

@@ -38,7 +38,7 @@ impl Bound {
     }
 
     /// Binds a tracker that nobody else has.
-    #[cfg(iommufd_dirty_hwpt)]
+    #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
     pub(crate) fn own(binding: Binding, tracker: Arc<Tracker>) -> Result<Self> {
         tracker.bind(binding)?;
         registry::add(tracker.clone())?;

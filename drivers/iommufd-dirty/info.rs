@@ -28,7 +28,7 @@ pub(crate) fn info(cmd: &mut uapi::Info) -> Result {
         return Err(EOPNOTSUPP);
     }
     cmd.out_max_trackers = MAX_MEMBERS as u32;
-    cmd.out_features = if cfg!(iommufd_dirty_hwpt) {
+    cmd.out_features = if cfg!(CONFIG_IOMMUFD_DIRTY_HWPT) {
         u64::from(IOMMUFD_DIRTY_FEATURE_HWPT)
     } else {
         0

@@ -27,7 +27,7 @@ mod clear;
 mod context;
 mod debug;
 mod extents;
-#[cfg(iommufd_dirty_hwpt)]
+#[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
 mod hwpt;
 mod info;
 mod ioctl;
@@ -103,7 +103,7 @@ struct IommufdDirty {
 impl kernel::InPlaceModule for IommufdDirty {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         abi::registry::init();
-        #[cfg(iommufd_dirty_hwpt)]
+        #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
         abi::hwpt::init();
         let dir = debugfs::Dir::new(c"iommufd-dirty");
         try_pin_init!(Self {

@@ -2,7 +2,7 @@
 
 //! Where a tracker's dirty pages come from.
 
-#[cfg(iommufd_dirty_hwpt)]
+#[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
 use crate::abi::hwpt::Hwpt;
 use crate::{
     abi::{
@@ -20,7 +20,7 @@ use kernel::prelude::*;
 /// The context that the tracker is bound to starts, reads and stops it, one call at a time.
 pub(crate) enum Source {
     /// The dirty bits of an iommufd HWPT.
-    #[cfg(iommufd_dirty_hwpt)]
+    #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
     Hwpt(Hwpt),
     /// A driver, which has registered it.
     Provider(Pin<KBox<Provider>>),
@@ -30,7 +30,7 @@ impl Source {
     /// Keeps the module of a driver loaded.
     pub(crate) fn hold_owner(&self) -> Result<Option<Owner>> {
         match self {
-            #[cfg(iommufd_dirty_hwpt)]
+            #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
             Self::Hwpt(_) => Ok(None),
             Self::Provider(provider) => provider.hold_owner().map(Some),
         }
@@ -39,7 +39,7 @@ impl Source {
     /// The driver has unregistered it.
     pub(crate) fn is_gone(&self) -> bool {
         match self {
-            #[cfg(iommufd_dirty_hwpt)]
+            #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
             Self::Hwpt(_) => false,
             Self::Provider(provider) => provider.is_closed(),
         }
@@ -48,7 +48,7 @@ impl Source {
     /// The driver unregisters it. See [`Provider::close`].
     pub(crate) fn close(&self) {
         match self {
-            #[cfg(iommufd_dirty_hwpt)]
+            #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
             Self::Hwpt(_) => (),
             Self::Provider(provider) => provider.close(),
         }
@@ -58,7 +58,7 @@ impl Source {
     pub(crate) fn query(&self, granule: u64, ranges: &[DirtyRange]) -> Result<u64> {
         match self {
             // The dirty bits are in the page table, which is there anyway.
-            #[cfg(iommufd_dirty_hwpt)]
+            #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
             Self::Hwpt(_) => Ok(0),
             Self::Provider(provider) => provider.query(granule, ranges),
         }
@@ -68,7 +68,7 @@ impl Source {
     pub(crate) fn start(&self, granule: u64, ranges: &[DirtyRange]) -> Result<Option<u64>> {
         match self {
             // It tracks whatever is mapped.
-            #[cfg(iommufd_dirty_hwpt)]
+            #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
             Self::Hwpt(hwpt) => hwpt.start().map(|()| None),
             Self::Provider(provider) => provider.start(granule, ranges),
         }
@@ -77,7 +77,7 @@ impl Source {
     /// See [`Provider::stop`].
     pub(crate) fn stop(&self) -> Result {
         match self {
-            #[cfg(iommufd_dirty_hwpt)]
+            #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
             Self::Hwpt(hwpt) => hwpt.stop(),
             Self::Provider(provider) => provider.stop(),
         }
@@ -92,7 +92,7 @@ impl Source {
         sink: &mut Sink<'_>,
     ) -> Result<bool> {
         match self {
-            #[cfg(iommufd_dirty_hwpt)]
+            #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
             Self::Hwpt(hwpt) => hwpt.read(range, flags, peek, sink),
             Self::Provider(provider) => provider.read(range, flags, peek, sink),
         }
@@ -101,7 +101,7 @@ impl Source {
     /// See [`Provider::update_ranges`].
     pub(crate) fn update_ranges(&self, ranges: &[DirtyRange]) -> Result {
         match self {
-            #[cfg(iommufd_dirty_hwpt)]
+            #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
             Self::Hwpt(_) => Ok(()),
             Self::Provider(provider) => provider.update_ranges(ranges),
         }
@@ -110,7 +110,7 @@ impl Source {
     /// The I/O address space that it is in at the moment; 0 cannot be told.
     pub(crate) fn space(&self) -> u64 {
         match self {
-            #[cfg(iommufd_dirty_hwpt)]
+            #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
             Self::Hwpt(hwpt) => hwpt.space(),
             Self::Provider(provider) => provider.space(),
         }
@@ -119,7 +119,7 @@ impl Source {
     /// Bytes that its bitmaps take at the moment.
     pub(crate) fn bitmap_bytes(&self) -> u64 {
         match self {
-            #[cfg(iommufd_dirty_hwpt)]
+            #[cfg(CONFIG_IOMMUFD_DIRTY_HWPT)]
             Self::Hwpt(_) => 0,
             Self::Provider(provider) => provider.bitmap_bytes(),
         }
