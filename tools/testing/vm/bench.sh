@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 kernel=${1:-fast}
-table=$REPO/tools/testing/selftests/iommufd-dirty/bench_table.sh
+table=$REPO/tools/testing/selftests/iommufd-dirty/bench/bench_table.sh
 ktaps=("$LOGS"/bench{,-dma,-mlx5,-migrate}-"$kernel".ktap)
 
 # measure STAGE [OPTION]

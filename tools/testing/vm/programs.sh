@@ -16,6 +16,10 @@ logged "$LOGS/programs-$name.log" in_root "$kernel" sh -ec '
 			CC=gcc LDFLAGS="-static -pthread" OUTPUT="/repo/build/$1/upstream" \
 			KHDR_INCLUDES="-isystem /kernel/build/usr/include"
 	done
-	make -j"$(nproc)" -C tools/testing/selftests/iommufd-dirty KSRC=/kernel/src \
-		KHDR=/kernel/build/usr/include OUTPUT="/repo/build/$1/selftests" \
-		VFIO="/repo/build/$1/upstream"' sh "$name"
+	ours="make -C tools/testing/selftests/iommufd-dirty KSRC=/kernel/src
+		KHDR=/kernel/build/usr/include OUTPUT=/repo/build/$1/selftests
+		VFIO=/repo/build/$1/upstream TEST_GEN_MODS_DIR="
+	mkdir -p "build/$1/selftests"
+	$ours -j"$(nproc)"
+	$ours -s COLLECTION=ours emit_tests | sed "s/.*://" > "build/$1/selftests/kselftest-list.txt"
+	cp tools/testing/selftests/iommufd-dirty/mlx5/hw.sh "build/$1/selftests"' sh "$name"

@@ -152,7 +152,7 @@ if [ -s "$LOGS/upstream-stock.ktap" ] && [ "$fast" = fast ]; then
 fi
 
 say "What a failing request does, on the stock kernel and on ours:"
-"$REPO/tools/testing/selftests/iommufd-dirty/failure_table.sh" \
+"$REPO/tools/testing/selftests/iommufd-dirty/failure/failure_table.sh" \
 	"$LOGS"/failure-classes-*.ktap || :
 say ""
 table

@@ -5,7 +5,7 @@
  */
 #include <time.h>
 
-#include "migratable/iommufd_dirty_migratable.h"
+#include "../modules/migratable/iommufd_dirty_migratable.h"
 #include "migration.h"
 #include "modules.h"
 

@@ -16,7 +16,7 @@
 #include <linux/iommufd_dirty.h>
 
 #include "kselftest_harness.h"
-#include "mock/iommufd_dirty_mock.h"
+#include "../modules/mock/iommufd_dirty_mock.h"
 
 /* In seconds. It catches a hang, not a slow machine. */
 #undef TEST_TIMEOUT_DEFAULT

@@ -5,7 +5,7 @@
 #ifndef __SELFTEST_IOMMUFD_DIRTY_QUIRKS
 #define __SELFTEST_IOMMUFD_DIRTY_QUIRKS
 
-#include "quirks/iommufd_dirty_quirks.h"
+#include "../modules/quirks/iommufd_dirty_quirks.h"
 #include "vfio_device.h"
 
 /* Device @n, attached, or -1. */

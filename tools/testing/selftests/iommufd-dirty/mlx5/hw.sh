@@ -100,6 +100,7 @@ check_program() {
 		ok "it is built"
 		return
 	fi
+	dir=$(cd "$here" && pwd)
 	source=$(readlink -f "/lib/modules/$(uname -r)/source")
 	if [ ! -e "$source/tools/testing/selftests/kselftest_harness.h" ]; then
 		source='$KSRC'
@@ -107,7 +108,8 @@ check_program() {
 	fi
 	no "$here/hw_tracker is not built" \
 		"make -C $source headers_install INSTALL_HDR_PATH=/tmp/khdr &&
-       make -C $(cd "$here" && pwd) KSRC=$source KHDR=/tmp/khdr/include"
+       make -C $(dirname "$dir") KSRC=$source KHDR=/tmp/khdr/include \\
+           OUTPUT=$dir $dir/hw_tracker"
 }
 
 main() {

@@ -6,7 +6,7 @@
 #ifndef __SELFTEST_IOMMUFD_DIRTY_EMULATED
 #define __SELFTEST_IOMMUFD_DIRTY_EMULATED
 
-#include "emulated/iommufd_dirty_emulated.h"
+#include "../modules/emulated/iommufd_dirty_emulated.h"
 #include "members.h"
 #include "modules.h"
 #include "vfio_device.h"
