@@ -82,7 +82,8 @@ pub(crate) mod bindings {
 pub(crate) struct Ops(());
 
 impl Ops {
-    /// With `logs`, it asks for VFIO's DMA logging as well. `EBUSY` if somebody else makes trackers.
+    /// With `logs`, it asks for VFIO's DMA logging as well. `EBUSY` if somebody else makes
+    /// trackers.
     pub(crate) fn register(logs: bool) -> Result<Self> {
         // SAFETY: Dropping the value unregisters them. VFIO holds the module while a device has a
         // tracker, so the value is dropped after all of them.

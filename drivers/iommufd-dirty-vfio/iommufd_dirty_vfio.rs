@@ -2,8 +2,8 @@
 
 //! Dirty trackers of VFIO devices whose drivers have none of their own.
 //!
-//! VFIO asks for one when userspace wants `VFIO_DEVICE_FEATURE_DIRTY_TRACKER` of an open device, and
-//! tells when the device is about to be closed. Which tracker it gets is [`create`]'s choice.
+//! VFIO asks for one when userspace wants `VFIO_DEVICE_FEATURE_DIRTY_TRACKER` of an open device,
+//! and tells when the device is about to be closed. Which tracker it gets is [`create`]'s choice.
 //!
 //! - [`abi`]: everything that is unsafe;
 //! - [`log`], with [`whole_units`]: the tracker of a device that logs its DMA by itself;

@@ -5,11 +5,13 @@
 //! What VFIO asks of a driver there is little, and the drivers differ. What is relied on here is
 //! what all of them do:
 //!
-//! - the page size is a hint, and the driver answers with its own (mlx5 has a smallest and a largest
+//! - the page size is a hint, and the driver answers with its own (mlx5 has a smallest and a
+//!   largest
 //!   one, mtty does not look at it): a coarser one is told to the core, and with a finer one the
 //!   reads are finer than they need to be;
 //! - a driver joins ranges when it has not enough slots (mlx5, pds): reads go by what it logs;
-//! - what is asked for is [aligned](`whole_units`) so that a driver neither reports less than it clears
+//! - what is asked for is [aligned](`whole_units`) so that a driver neither reports less than it
+//!   clears
 //!   (pds acknowledges pages in units of 64, mlx5 reports pages that begin before the request) nor
 //!   refuses it (pds: across two ranges);
 //! - a read that fails may have cleared what it did not report, as VFIO's uAPI says: the tracker is

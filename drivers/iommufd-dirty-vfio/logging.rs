@@ -3,9 +3,9 @@
 //! VFIO's DMA logging of a device whose driver has none, if the operator wants it.
 //!
 //! A program that knows VFIO's log only, as QEMU does, uses it if every device has one. Here each
-//! device gets one that has any source of dirty pages: the HWPT that it is attached to, or the writes
-//! of the kernel. What the log promises is what VFIO's uAPI says, and more: a report that fails leaves
-//! dirty what it did not set in the bitmap.
+//! device gets one that has any source of dirty pages: the HWPT that it is attached to, or the
+//! writes of the kernel. What the log promises is what VFIO's uAPI says, and more: a report that
+//! fails leaves dirty what it did not set in the bitmap.
 //!
 //! A device that is moved while it is logged may have written elsewhere what this source knows
 //! nothing of: its reports fail from then on.
@@ -105,9 +105,10 @@ impl Logging {
 
     /// Starts to log `ranges`. Returns the bytes that each bit stands for.
     ///
-    /// Errors: `EINVAL` for a page size that cannot be, or if it is started; `EBUSY` if a context or
-    /// userspace tracks with the same source; `EXDEV` if the device is not attached; `EOPNOTSUPP`
-    /// if what it is attached to has no dirty tracking; `ENOMEM`; those of the IOMMU's driver.
+    /// Errors: `EINVAL` for a page size that cannot be, or if it is started; `EBUSY` if a context
+    /// or userspace tracks with the same source; `EXDEV` if the device is not attached;
+    /// `EOPNOTSUPP` if what it is attached to has no dirty tracking; `ENOMEM`; those of the IOMMU's
+    /// driver.
     pub(crate) fn start(&self, ranges: RangeSet, page_size: u64) -> Result<u64> {
         if !valid_page_size(page_size) || self.log().is_some() {
             return Err(EINVAL);
@@ -152,12 +153,12 @@ impl Logging {
 
     /// Reports what is dirty of `wanted`, and makes it clean.
     ///
-    /// Errors: `EINVAL` if it is not started; `EXDEV` if the device was moved meanwhile, and nothing
-    /// was changed then; those of [`Source::report`].
+    /// Errors: `EINVAL` if it is not started; `EXDEV` if the device was moved meanwhile, and
+    /// nothing was changed then; those of [`Source::report`].
     pub(crate) fn report(&self, wanted: Range, bitmap: &mut Bitmap<'_>) -> Result {
         let log = self.log().ok_or(EINVAL)?;
-        // Before the source is read. What is written after a move that comes later is written beside
-        // this report, and the next one fails.
+        // Before the source is read. What is written after a move that comes later is written
+        // beside this report, and the next one fails.
         if log
             .way
             .as_ref()

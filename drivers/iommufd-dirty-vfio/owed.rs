@@ -86,8 +86,8 @@ impl<T> Logs<T> {
         self.logs.is_empty()
     }
 
-    /// Adds one that is owed nothing, and may be owed what takes `limit` bytes of memory. Returns its
-    /// id.
+    /// Adds one that is owed nothing, and may be owed what takes `limit` bytes of memory. Returns
+    /// its id.
     pub fn add(&mut self, tracked: RangeSet, limit: usize, with: T) -> Result<u32, NoMemory> {
         let mut owed = Extents::new();
         owed.set_limit(limit);
@@ -117,9 +117,9 @@ impl<T> Logs<T> {
         parts.next()
     }
 
-    /// `dirty` was taken out of the source. What of it the reader wants and tracks goes to `set`; it
-    /// is owed if that refuses it, and so is all the rest, to each log that tracks it. If it is not
-    /// `sure` nobody knows whether it was written.
+    /// `dirty` was taken out of the source. What of it the reader wants and tracks goes to `set`;
+    /// it is owed if that refuses it, and so is all the rest, to each log that tracks it. If it is
+    /// not `sure` nobody knows whether it was written.
     pub fn give(
         &mut self,
         dirty: Range,
@@ -146,7 +146,8 @@ impl<T> Logs<T> {
         }
     }
 
-    /// Passes what log `id` is owed of `wanted` to `set`. It is owed no more, if `set` takes it all.
+    /// Passes what log `id` is owed of `wanted` to `set`. It is owed no more, if `set` takes it
+    /// all.
     pub fn pay<E>(
         &mut self,
         id: u32,

@@ -9,8 +9,8 @@
 //! missed.
 //!
 //! Marks come from many tasks at once, some with iommufd's locks held. They take one lock, of
-//! [`Session::tracked`], inside of which nothing is called. The mutex around the session is taken by
-//! the ops only, outside of all others.
+//! [`Session::tracked`], inside of which nothing is called. The mutex around the session is taken
+//! by the ops only, outside of all others.
 
 use crate::{
     abi::{
@@ -214,8 +214,8 @@ impl Operations for Ops {
         Ok(0)
     }
 
-    /// Errors: `EXDEV` if the device is not in the I/O address space any more in which it was bound,
-    /// `EOPNOTSUPP`, `EBUSY`, `ENOMEM`.
+    /// Errors: `EXDEV` if the device is not in the I/O address space any more in which it was
+    /// bound, `EOPNOTSUPP`, `EBUSY`, `ENOMEM`.
     fn start(&self, _granule: u64, ranges: &[DirtyRange]) -> Result<Started> {
         let space = self.0.space.starts_in()?;
         self.0

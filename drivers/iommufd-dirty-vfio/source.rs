@@ -6,10 +6,11 @@
 //! and off after the last one. What is read of it for one log is given to all of them, see
 //! [`Logs`]. An emulated device has a source of its own.
 //!
-//! Locks: [`Source::is_on`] is taken before that of the list of sources. iommufd's are taken inside of
-//! `is_on` and of [`Source::logs`], those of user memory inside of the latter. iommufd's may be held
-//! for as long as a user likes, who has it write a bitmap to memory that does not come. So no lock
-//! that users of different HWPTs share is held meanwhile, and what a source records takes none.
+//! Locks: [`Source::is_on`] is taken before that of the list of sources. iommufd's are taken inside
+//! of `is_on` and of [`Source::logs`], those of user memory inside of the latter. iommufd's may be
+//! held for as long as a user likes, who has it write a bitmap to memory that does not come. So no
+//! lock that users of different HWPTs share is held meanwhile, and what a source records takes
+//! none.
 
 use crate::{
     abi::{
@@ -235,8 +236,8 @@ impl Source {
         self.logs.lock().remove(id);
     }
 
-    /// Reports to `bitmap` what is dirty of `wanted` for log `id`. If that fails it is not lost, but
-    /// for what was set in the bitmap.
+    /// Reports to `bitmap` what is dirty of `wanted` for log `id`. If that fails it is not lost,
+    /// but for what was set in the bitmap.
     ///
     /// Errors: `EFAULT` if the bitmap cannot be written to; `ENOMEM`; those of the source.
     pub(crate) fn report(&self, id: u32, wanted: Range, bitmap: &mut Bitmap<'_>) -> Result {
@@ -259,8 +260,8 @@ impl Source {
     }
 }
 
-/// `iommufd-dirty-vfio/logs` in debugfs: every log that is started, a line each. Does not wait for a
-/// report under way: `busy` is all that is said of its source then.
+/// `iommufd-dirty-vfio/logs` in debugfs: every log that is started, a line each. Does not wait for
+/// a report under way: `busy` is all that is said of its source then.
 pub(crate) fn list(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "dma_log {}", u32::from(crate::dma_log_is_on()))?;
     writeln!(f, "device source tracked reports owed overreported memory")?;

@@ -83,7 +83,8 @@ trait Level: Sized + Send + Sync {
     /// Makes the pages `first..=last` dirty.
     fn mark(&self, first: u64, last: u64, room: &impl Room);
 
-    /// Calls `found` for the dirty ones of the pages `first..=last`. Is anything left that is dirty?
+    /// Calls `found` for the dirty ones of the pages `first..=last`. Is anything left that is
+    /// dirty?
     fn read(&self, first: u64, last: u64, then: Then, found: &mut impl FnMut(Run)) -> bool;
 }
 

@@ -2,18 +2,19 @@
 
 //! What to ask a driver's DMA log for, so that it reports all that it clears.
 //!
-//! Uses `core` only: the same source is in the host crate, whose tests are in `tools/testing/host/`.
+//! Uses `core` only: the same source is in the host crate, whose tests are in
+//! `tools/testing/host/`.
 
 /// Pages that are read together, counted from the start of a logged range.
 ///
 /// pds looks at its bitmap in words of 64 pages: it rounds a length up to them, rounds a start that
-/// is not a multiple of 8 up (and reports nothing of what is before), and reads beyond its memory if
-/// the last word begins late.
+/// is not a multiple of 8 up (and reports nothing of what is before), and reads beyond its memory
+/// if the last word begins late.
 const UNIT_PAGES: u64 = 64;
 
 /// The bytes to read of the range `[first, first + size)`, which is logged with `page_size` bytes
-/// per bit, to have all of it that is in `[iova, iova + length)`: the address and how many. They are
-/// whole units of the range, or end where it ends. `None` if the two have nothing in common.
+/// per bit, to have all of it that is in `[iova, iova + length)`: the address and how many. They
+/// are whole units of the range, or end where it ends. `None` if the two have nothing in common.
 ///
 /// So a page of `page_size` is read whole, too: mlx5 reports the one that begins before what it is
 /// asked for.

@@ -26,7 +26,8 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Binds what a driver has registered. `EBUSY` if it is in a context; `ESHUTDOWN` if it is gone.
+    /// Binds what a driver has registered. `EBUSY` if it is in a context; `ESHUTDOWN` if it is
+    /// gone.
     pub(crate) fn registered(binding: Binding, tracker: Arc<Tracker>) -> Result<Self> {
         let owner = tracker.source.hold_owner()?;
         tracker.bind(binding)?;

@@ -2,9 +2,9 @@
 
 //! READ into an array of extents, and READ that only counts.
 //!
-//! There is no bitmap to OR into: the trackers are read into their residuals, a chunk of the address
-//! space at a time, and what is delivered is the union of these. What did not fit into the array
-//! stays in the residuals.
+//! There is no bitmap to OR into: the trackers are read into their residuals, a chunk of the
+//! address space at a time, and what is delivered is the union of these. What did not fit into the
+//! array stays in the residuals.
 
 use crate::{
     abi::{
@@ -37,8 +37,8 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// The first chunk of a call is so long that a residual can hold it however scattered the dirty pages
-/// are; while chunks turn out to have few of them the next ones are longer by this factor.
+/// The first chunk of a call is so long that a residual can hold it however scattered the dirty
+/// pages are; while chunks turn out to have few of them the next ones are longer by this factor.
 const GROWTH: u64 = 4;
 
 /// Extents are few if they take one in so many bytes of what a residual may hold.

@@ -3,8 +3,8 @@
 //! The modules of iommufd-dirty that need no kernel, as a crate for `cargo test`.
 //!
 //! Kbuild does not know this file: it is the root of the host crate, as `iommufd_dirty.rs` is that
-//! of the kernel module, and [`logic`] is the same source in both. So are [`whole_units`], [`owed`],
-//! [`tracked`] and [`tree`], of iommufd-dirty-vfio.
+//! of the kernel module, and [`logic`] is the same source in both. So are [`whole_units`],
+//! [`owed`], [`tracked`] and [`tree`], of iommufd-dirty-vfio.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -116,8 +116,8 @@ fn new_context(arg: usize) -> Result {
 }
 
 /// Copies the structure in, calls `f`, copies it out. What `f` has written goes out on error, too.
-/// If it cannot go out, `undo` is told whether `f` succeeded, and makes it so that nothing was done.
-/// If `f` has written nothing, nothing goes out that could fail.
+/// If it cannot go out, `undo` is told whether `f` succeeded, and makes it so that nothing was
+/// done. If `f` has written nothing, nothing goes out that could fail.
 ///
 /// Errors: see [`copy_command`].
 fn call<T: Uapi>(

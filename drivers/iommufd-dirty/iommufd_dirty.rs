@@ -6,7 +6,8 @@
 //! [`context`] and reads them one by one or merged. Who does what:
 //!
 //! - [`abi`]: everything that is unsafe: the device node, calls from and to trackers, pinned pages;
-//! - [`ioctl`] with [`info`], [`bind`], [`ranges`], [`start`], [`read`], [`extents`], [`clear`]: the
+//! - [`ioctl`] with [`info`], [`bind`], [`ranges`], [`start`], [`read`], [`extents`], [`clear`]:
+//!   the
 //!   uAPI;
 //! - [`state`]: a context's members; [`member`]: one of them; [`scan`]: reading them;
 //! - [`source`]: where a tracker's dirty pages come from; [`hwpt`]: an iommufd page table as one;

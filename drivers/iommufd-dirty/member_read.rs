@@ -79,8 +79,8 @@ impl Member {
         outcome
     }
 
-    /// `true` if a part of `piece` is not mapped. What was recorded is counted in `outcome`, also if
-    /// this fails.
+    /// `true` if a part of `piece` is not mapped. What was recorded is counted in `outcome`, also
+    /// if this fails.
     fn read_tracker(
         &mut self,
         piece: Range,

@@ -2,9 +2,9 @@
 
 //! When a signal ends the call of a tracker that does many things one after another.
 //!
-//! Such a call begins anew when it is made again. If each signal ended it at once, a timer could keep
-//! a read from ever being complete. So it is given a while, and twice as long after each time that
-//! was too short. What kills the task ends it at once.
+//! Such a call begins anew when it is made again. If each signal ended it at once, a timer could
+//! keep a read from ever being complete. So it is given a while, and twice as long after each time
+//! that was too short. What kills the task ends it at once.
 
 use kernel::{
     task::Task,

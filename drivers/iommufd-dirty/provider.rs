@@ -9,7 +9,8 @@
 //! to the other is the C ABI only.
 //!
 //! A provider implements [`Operations`] and keeps a [`Registration`]. It stays simple: alignment,
-//! windows into user memory, what does not belong to a request, policy and lifetimes are the core's.
+//! windows into user memory, what does not belong to a request, policy and lifetimes are the
+//! core's.
 
 // No module needs all of it.
 #![allow(dead_code)]
@@ -110,8 +111,8 @@ pub struct Sink<'a> {
 impl Sink<'_> {
     /// # Safety
     ///
-    /// `raw` must be the sink of the op that is being called on `tracker`, and nobody else use it until
-    /// the result is dropped, which is before the op returns.
+    /// `raw` must be the sink of the op that is being called on `tracker`, and nobody else use it
+    /// until the result is dropped, which is before the op returns.
     unsafe fn new(
         raw: *mut bindings::iommufd_dirty_sink,
         tracker: *mut bindings::iommufd_dirty_tracker,
@@ -138,8 +139,8 @@ impl Sink<'_> {
         unsafe { bindings::iommufd_dirty_sink_record_unsure(self.raw, iova, length) }
     }
 
-    /// Must the op end, with `EINTR`, because of a signal to the task that made the system call? For an
-    /// op that waits for its hardware more than once, between two waits.
+    /// Must the op end, with `EINTR`, because of a signal to the task that made the system call?
+    /// For an op that waits for its hardware more than once, between two waits.
     pub fn interrupted(&self) -> bool {
         // SAFETY: By the type invariants the sink is valid; it is only read.
         unsafe { bindings::iommufd_dirty_sink_interrupted(self.raw) }
@@ -290,8 +291,8 @@ impl<T: Operations> Registration<T> {
         unsafe { bindings::iommufd_dirty_tracker_lost(self.raw.get(), error.to_errno()) }
     }
 
-    /// The tracker is in another I/O address space than its description said. It counts from the next
-    /// time that it is bound.
+    /// The tracker is in another I/O address space than its description said. It counts from the
+    /// next time that it is bound.
     pub fn set_space(&self, space: u64) {
         // SAFETY: The field is valid for as long as `self`; all sides access it as a whole and
         // volatile, as `WRITE_ONCE()` does.

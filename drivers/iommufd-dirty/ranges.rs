@@ -3,8 +3,8 @@
 //! RANGES: what a context tracks, before START and while tracking.
 //!
 //! While tracking, a tracker may track more than the context does: nothing is delivered of what is
-//! beyond. So a REMOVE never fails and never restarts a tracker, and an ADD that one tracker refuses
-//! leaves the others as they are.
+//! beyond. So a REMOVE never fails and never restarts a tracker, and an ADD that one tracker
+//! refuses leaves the others as they are.
 
 use crate::{
     abi::{
@@ -122,7 +122,8 @@ impl State {
     /// While tracking: the trackers track `new` from now on, which is `added` more. After an error
     /// of one whose policy is FAIL those that track, track what they did or more.
     fn grow(&mut self, new: RangeSet, added: &RangeSet, clean: bool) -> Result {
-        // All are asked first: what can be known to be impossible is refused before anything changes.
+        // All are asked first: what can be known to be impossible is refused before anything
+        // changes.
         let mut wanted = KVec::with_capacity(self.members.len(), GFP_KERNEL)?;
         for m in self.members.iter() {
             let ranges = m.plan_growth(&new);

@@ -386,8 +386,9 @@ impl State {
         Ok(())
     }
 
-    /// Is there a tracker that was lost, all of whose ranges are to be reported dirty from now on? Then
-    /// what this round reported before it was known is not enough. Once for each tracker and session.
+    /// Is there a tracker that was lost, all of whose ranges are to be reported dirty from now on?
+    /// Then what this round reported before it was known is not enough. Once for each tracker and
+    /// session.
     pub(crate) fn must_begin_again(&mut self, which: Which) -> bool {
         let mut again = false;
         for m in self.members.iter_mut().filter(|m| which.has(m)) {

@@ -2,10 +2,10 @@
 
 //! One scan of the trackers of a context.
 //!
-//! A tracker that waits for hardware is called once, for all that lies between the first and the last
-//! byte that is asked for and tracked; those are done side by side. The others are called meanwhile,
-//! for each tracked part of what is asked for. A signal ends this between two calls. What is dirty
-//! and was found so far is delivered then, or in a residual.
+//! A tracker that waits for hardware is called once, for all that lies between the first and the
+//! last byte that is asked for and tracked; those are done side by side. The others are called
+//! meanwhile, for each tracked part of what is asked for. A signal ends this between two calls.
+//! What is dirty and was found so far is delivered then, or in a residual.
 
 use crate::{
     abi::{
@@ -135,8 +135,8 @@ pub(crate) fn interrupted() -> bool {
 }
 
 impl Scan<'_> {
-    /// Calls `f` for each part of `range` that is tracked, in pieces that are not too long, until it
-    /// returns `Some`.
+    /// Calls `f` for each part of `range` that is tracked, in pieces that are not too long, until
+    /// it returns `Some`.
     fn pieces<R>(&self, range: Range, mut f: impl FnMut(Range) -> Option<R>) -> Option<R> {
         let mut left = Some(range);
         while let Some(range) = left {
@@ -218,8 +218,8 @@ impl Scan<'_> {
 }
 
 impl State {
-    /// Reads the trackers of `which`. What came of it for each member is in `outcomes` until the next
-    /// scan, and added to `results`.
+    /// Reads the trackers of `which`. What came of it for each member is in `outcomes` until the
+    /// next scan, and added to `results`.
     pub(crate) fn scan(
         &mut self,
         into: Target<'_>,

@@ -2,9 +2,9 @@
 
 //! Where the dirty extents go that a tracker found.
 //!
-//! A tracker records extents as it finds them, in whole IOPTEs or granules, which need not end where
-//! the request ends, and one call may cover several windows of it. What lies in the request goes
-//! where the reader wants it; the rest, unless the tracker still has it, goes to the member's
+//! A tracker records extents as it finds them, in whole IOPTEs or granules, which need not end
+//! where the request ends, and one call may cover several windows of it. What lies in the request
+//! goes where the reader wants it; the rest, unless the tracker still has it, goes to the member's
 //! residual. Nothing is dropped but what the context does not track.
 
 use crate::{
@@ -74,8 +74,8 @@ pub(crate) struct Sink<'a> {
     scratch: &'a mut Extents,
     /// Most extents lie in the same part as the one before.
     near: Option<Near>,
-    /// Bits that are recorded and not yet set: those of one line, because pages that are dirty often
-    /// share one, and to set bits costs more than to record a page.
+    /// Bits that are recorded and not yet set: those of one line, because pages that are dirty
+    /// often share one, and to set bits costs more than to record a page.
     line: usize,
     masks: [u64; LINE_WORDS],
     /// Of what is being recorded it is not known whether it was written.

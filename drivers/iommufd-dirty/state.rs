@@ -115,9 +115,10 @@ impl State {
         }
     }
 
-    /// Takes what is dirty in the tracked parts of `range` out of the trackers of `which`, and out of
-    /// their residuals, to what is delivered whatever is tracked later. If it cannot be known what is
-    /// dirty in a tracker all is, whatever its policy: after the unmap it is too late to ask.
+    /// Takes what is dirty in the tracked parts of `range` out of the trackers of `which`, and out
+    /// of their residuals, to what is delivered whatever is tracked later. If it cannot be known
+    /// what is dirty in a tracker all is, whatever its policy: after the unmap it is too late to
+    /// ask.
     pub(crate) fn harvest(&mut self, range: Range, which: Which, resume: Resume) -> Scanned {
         let scanned = self.scan(Target::Harvest(range), which, resume, false, 0);
         for (m, outcome) in self.members.iter_mut().zip(self.outcomes.iter()) {

@@ -5,7 +5,8 @@
 //! A command says what it is and how it is laid out, and decodes its reply; [`CoreDev::exec`] sends
 //! it. There is no other way to a mailbox, so what is not here is never asked for.
 //!
-//! Uses `core` only: the same source is in the host crate. C header: `include/linux/mlx5/mlx5_ifc.h`.
+//! Uses `core` only: the same source is in the host crate. C header:
+//! `include/linux/mlx5/mlx5_ifc.h`.
 //!
 //! [`CoreDev::exec`]: crate::abi::core_dev::CoreDev::exec
 
@@ -123,12 +124,13 @@ pub enum Fate {
     BadState,
     /// The firmware said that something went wrong within it.
     Internal,
-    /// The firmware may have it: what it was given may be in use, and what it was to do may be done.
+    /// The firmware may have it: what it was given may be in use, and what it was to do may be
+    /// done.
     Open,
 }
 
-/// What became of the command for which `mlx5_cmd_exec()` returned the negative `errno` and the reply
-/// `mailbox`, which was all 0 before.
+/// What became of the command for which `mlx5_cmd_exec()` returned the negative `errno` and the
+/// reply `mailbox`, which was all 0 before.
 pub fn fate(errno: i32, mailbox: &[u8]) -> Fate {
     // Without a reply these are mlx5_core's own: no memory for a mailbox; all entries of the queue
     // are stalled, or there is none; no entry became free in time; the worker did not come to it.

@@ -48,8 +48,8 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Bytes of memory for what was owed when the ranges changed again. If it is more, what lies between
-/// two pieces is reported dirty as well.
+/// Bytes of memory for what was owed when the ranges changed again. If it is more, what lies
+/// between two pieces is reported dirty as well.
 const MAX_KEPT: usize = 1 << 20;
 
 /// A VF that is open.
@@ -161,8 +161,8 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps what is owed, in memory, and gives up the old tracker. On error some of it may be gone,
-    /// if a tracker is lost then.
+    /// Keeps what is owed, in memory, and gives up the old tracker. On error some of it may be
+    /// gone, if a tracker is lost then.
     fn settle(&mut self) -> Result {
         let Some(old) = &mut self.old else {
             return Ok(());
@@ -324,9 +324,9 @@ fn as_tracker(error: Error) -> Error {
     }
 }
 
-/// As that, of a tracker beside one that tracks. A firmware that has no second one may say so in its
-/// own way: without the first one it is tried again. What came of nothing that the firmware said is
-/// no such refusal.
+/// As that, of a tracker beside one that tracks. A firmware that has no second one may say so in
+/// its own way: without the first one it is tried again. What came of nothing that the firmware
+/// said is no such refusal.
 fn as_second(error: Error) -> Error {
     match error {
         ENOMEM | EDOM => error,

@@ -2,8 +2,8 @@
 
 //! The modules of vfio-mlx5 that need no kernel, as a crate for `cargo test` and for fuzzing.
 //!
-//! Kbuild does not know this file: it is the root of the host crate in `tools/testing/vfio-mlx5/`, as
-//! `vfio_mlx5.rs` is that of the kernel module, and the modules are the same source in both.
+//! Kbuild does not know this file: it is the root of the host crate in `tools/testing/vfio-mlx5/`,
+//! as `vfio_mlx5.rs` is that of the kernel module, and the modules are the same source in both.
 
 #![no_std]
 #![deny(unsafe_code)]

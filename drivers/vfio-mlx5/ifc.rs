@@ -2,10 +2,10 @@
 
 //! The layouts of what the firmware reads and writes.
 //!
-//! `struct mlx5_ifc_*_bits` of C header `include/linux/mlx5/mlx5_ifc.h` have one byte for each bit of
-//! the firmware's structure: with bindgen's output of them, the offset of a member is a bit offset and
-//! its size a width in bits. [`field!`] is all that there is between that and a mailbox; everything is
-//! big-endian.
+//! `struct mlx5_ifc_*_bits` of C header `include/linux/mlx5/mlx5_ifc.h` have one byte for each bit
+//! of the firmware's structure: with bindgen's output of them, the offset of a member is a bit
+//! offset and its size a width in bits. [`field!`] is all that there is between that and a mailbox;
+//! everything is big-endian.
 //!
 //! Uses `core` only: the same source is in the host crate.
 
@@ -62,8 +62,8 @@ pub const fn width<L, M>(_member: fn(&L) -> &M) -> usize {
     core::mem::size_of::<M>()
 }
 
-/// `field!(structure, member)`, a constant [`Field`]: a member of a `mlx5_ifc_*_bits`, or a member of
-/// a member.
+/// `field!(structure, member)`, a constant [`Field`]: a member of a `mlx5_ifc_*_bits`, or a member
+/// of a member.
 macro_rules! field {
     ($layout:ty, $($member:ident).+) => {
         const {

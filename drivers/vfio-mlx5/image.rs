@@ -28,8 +28,8 @@ const FLAG_OPTIONAL: u32 = 1;
 const TAG_FIRMWARE: u32 = 0;
 const TAG_ROOM: u32 = 1;
 
-/// The most that the firmware is given to save into, in bytes: the length has 32 bits, and the memory
-/// is whole pages.
+/// The most that the firmware is given to save into, in bytes: the length has 32 bits, and the
+/// memory is whole pages.
 pub const MAX_ROOM: u64 = TOO_LONG - 4096;
 
 fn header(length: u64, flags: u32, tag: u32) -> [u8; HEADER] {
@@ -68,8 +68,8 @@ pub trait Loader {
     /// All `length` bytes of it were put: it can be loaded. The next one begins at 0 again.
     fn load(&mut self, length: u64) -> Result<(), Self::Error>;
 
-    /// The firmware had `bytes` bytes to save into. Nobody vouches for that: it may be any number, and
-    /// what comes may be longer.
+    /// The firmware had `bytes` bytes to save into. Nobody vouches for that: it may be any number,
+    /// and what comes may be longer.
     fn expect(&mut self, bytes: u64);
 }
 

@@ -118,10 +118,10 @@ pub struct Plan {
 
 /// Makes `ranges` such that a tracker can take them, and tells with what else to create it.
 ///
-/// They may be in any order and overlap. Afterwards the first [`Plan::count`] of them are ascending,
-/// whole granules and at least one granule apart, and have in them all that there was: where there
-/// are too many, those with the smallest gap between them have become one. Tracking too much only
-/// costs time, tracking too little loses dirt.
+/// They may be in any order and overlap. Afterwards the first [`Plan::count`] of them are
+/// ascending, whole granules and at least one granule apart, and have in them all that there was:
+/// where there are too many, those with the smallest gap between them have become one. Tracking too
+/// much only costs time, tracking too little loses dirt.
 pub fn plan(limits: &Limits, granule: u64, ranges: &mut [Range]) -> Result<Plan, Misfit> {
     if !granule.is_power_of_two() || limits.granules & granule == 0 {
         return Err(Misfit::Granule);
@@ -178,8 +178,8 @@ fn sort(ranges: &mut [Range]) {
     }
 }
 
-/// Joins those of the ascending `ranges` that overlap or have nothing between them. Returns how many
-/// are left.
+/// Joins those of the ascending `ranges` that overlap or have nothing between them. Returns how
+/// many are left.
 fn join_touching(ranges: &mut [Range]) -> usize {
     let mut count = 0_usize;
     for at in 0..ranges.len() {
@@ -200,8 +200,8 @@ fn join_touching(ranges: &mut [Range]) -> usize {
     count
 }
 
-/// Joins the two of the ascending `ranges`, two or more, that are nearest to each other. Returns how
-/// many are left.
+/// Joins the two of the ascending `ranges`, two or more, that are nearest to each other. Returns
+/// how many are left.
 fn join_nearest(ranges: &mut [Range]) -> usize {
     let gap = |pair: &[Range]| match pair {
         [low, high] => high.first().saturating_sub(low.last()),

@@ -4,8 +4,8 @@
 //!
 //! The uAPI knows no granule: a report may be asked for any range, and what it finds is clean then.
 //! The firmware reports and clears whole granules, and may report more than it was asked for. What
-//! of that is not in the report is kept for the next one, in memory that is bounded: with more of it
-//! than fits, what lies between two pieces is reported dirty as well.
+//! of that is not in the report is kept for the next one, in memory that is bounded: with more of
+//! it than fits, what lies between two pieces is reported dirty as well.
 
 use crate::{
     abi::{
@@ -42,9 +42,9 @@ impl Vf {
     /// Starts to log `ranges`, with about `page_size` bytes for each bit. Returns how many there
     /// are.
     ///
-    /// Errors: `EINVAL` for a page size or a range that cannot be, or if it is started, `EBUSY` if a
-    /// context has the tracker, `EOPNOTSUPP` if there is none, or if the ranges are too large or too
-    /// small for it, `ENOTCONN` while the PF is down; those of [`PageTracker::start`].
+    /// Errors: `EINVAL` for a page size or a range that cannot be, or if it is started, `EBUSY` if
+    /// a context has the tracker, `EOPNOTSUPP` if there is none, or if the ranges are too large or
+    /// too small for it, `ENOTCONN` while the PF is down; those of [`PageTracker::start`].
     pub(crate) fn log_start(
         self: &Arc<Self>,
         page_size: u64,
@@ -95,8 +95,9 @@ impl Vf {
     /// Reports what is dirty of the `length` bytes from `iova` on, and makes it clean.
     ///
     /// Errors: `EINVAL` if it is not started, `EBUSY` if a context has the tracker; `EFAULT` if the
-    /// bitmap cannot be written to, and what should be in it stays dirty; `ENOMEM`, as that; `EIO` if
-    /// it cannot be said any more what is dirty; those of [`PageTracker::read`], after which it can.
+    /// bitmap cannot be written to, and what should be in it stays dirty; `ENOMEM`, as that; `EIO`
+    /// if it cannot be said any more what is dirty; those of [`PageTracker::read`], after which it
+    /// can.
     pub(crate) fn log_read(&self, iova: u64, length: u64, bitmap: &mut Bitmap<'_>) -> Result {
         let wanted = Range::new(iova, length).map_err(|_| EINVAL)?;
         let mut session = self.session.lock();

@@ -2,20 +2,22 @@
 
 //! Migration of a VF by VFIO's states: all of them.
 //!
-//! In `PRE_COPY` the VF runs, and the firmware saves its state and then what has changed. So there is
-//! little left to save when it is stopped, and whoever loads has set everything up by then. What the
-//! firmware saves it saves in a worker, one thing at a time: nothing waits for it but what must.
+//! In `PRE_COPY` the VF runs, and the firmware saves its state and then what has changed. So there
+//! is little left to save when it is stopped, and whoever loads has set everything up by then. What
+//! the firmware saves it saves in a worker, one thing at a time: nothing waits for it but what
+//! must.
 //!
-//! A stream has objects of the PF, but whoever has it open has not: it is known by its number, and may be
-//! kept longer than the device.
+//! A stream has objects of the PF, but whoever has it open has not: it is known by its number, and
+//! may be kept longer than the device.
 //!
 //! # Locks
 //!
-//! [`Migration::changing`], then [`Migration::state`], are taken with the PF's interface lock, or with any
-//! lock of VFIO but those that a reset takes: a reset only tries, see [`Migration::reset`]. The state is
-//! locked while the firmware does what is short, or loads, and neither while it saves, nor while user
-//! memory is touched, nor while anything is waited for. It has nothing to do with the lock of the page
-//! tracker: a report does not keep a VF from changing its state.
+//! [`Migration::changing`], then [`Migration::state`], are taken with the PF's interface lock, or
+//! with any lock of VFIO but those that a reset takes: a reset only tries, see
+//! [`Migration::reset`]. The state is locked while the firmware does what is short, or loads, and
+//! neither while it saves, nor while user memory is touched, nor while anything is waited for. It
+//! has nothing to do with the lock of the page tracker: a report does not keep a VF from changing
+//! its state.
 
 use crate::{
     abi::{
@@ -156,8 +158,8 @@ impl Migration {
 
     /// The VF was reset: it runs, and its streams are at an end.
     ///
-    /// VFIO holds locks here that it also takes below those of user memory. So this does not wait for
-    /// the lock, nor for what the firmware saves: whoever has the lock sees to it.
+    /// VFIO holds locks here that it also takes below those of user memory. So this does not wait
+    /// for the lock, nor for what the firmware saves: whoever has the lock sees to it.
     pub(crate) fn reset(&self) {
         let mut reset = self.reset.lock();
         *reset = true;
@@ -218,8 +220,8 @@ impl Migration {
     /// Returns the stream that comes with the new state.
     ///
     /// Errors: `ENOTCONN` while the PF is down, `EINVAL` if what was written to a stream is not a
-    /// state, `EINTR` if the task is to be killed, `ENOMEM`, those of the firmware. Then it is in the
-    /// state before the step that failed.
+    /// state, `EINTR` if the task is to be killed, `ENOMEM`, those of the firmware. Then it is in
+    /// the state before the step that failed.
     pub(crate) fn set_state(
         self: &Arc<Self>,
         to: MigState,
@@ -261,11 +263,11 @@ impl Migration {
         self.with(|state| state.needed()).map(|needed| needed.all())
     }
 
-    /// What there is to be read of the stream `number`, which saves, while the VF runs; and what has
-    /// changed is about to be saved, if all was read.
+    /// What there is to be read of the stream `number`, which saves, while the VF runs; and what
+    /// has changed is about to be saved, if all was read.
     ///
-    /// Errors: `EINVAL` if the VF does not run, `ENODEV` if the stream has come to its end, `EINTR` if
-    /// the task is to be killed, `ENOMEM`, those of the firmware.
+    /// Errors: `EINVAL` if the VF does not run, `ENODEV` if the stream has come to its end, `EINTR`
+    /// if the task is to be killed, `ENOMEM`, those of the firmware.
     pub(crate) fn info(self: &Arc<Self>, number: u64) -> Result<Info> {
         self.with_idle(|state| {
             let runs = match state.name {

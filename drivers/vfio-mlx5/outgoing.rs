@@ -2,10 +2,10 @@
 
 //! The state of a VF on its way out: what the firmware has saved, until it was read.
 //!
-//! While the VF runs the firmware saves its state, and then what has changed; when it is stopped, the
-//! rest. So the stream has ends that are none, and whoever reads it is told which one this is. It
-//! begins with how much memory the rest will take at a time: to set that aside takes whoever loads it
-//! longer than anything else, and can be done while the VF still runs.
+//! While the VF runs the firmware saves its state, and then what has changed; when it is stopped,
+//! the rest. So the stream has ends that are none, and whoever reads it is told which one this is.
+//! It begins with how much memory the rest will take at a time: to set that aside takes whoever
+//! loads it longer than anything else, and can be done while the VF still runs.
 //!
 //! Uses `core` only: the same source is in the host crate.
 
@@ -24,8 +24,8 @@ const CHUNK: u64 = 8 << 20;
 /// What memory is had in.
 const PAGE: u64 = 4096;
 
-/// Bytes of memory to save into, for `needed` at least: for the rest of a state with `all` bytes that is
-/// saved in chunks; or for what may have grown by then, if it `runs`.
+/// Bytes of memory to save into, for `needed` at least: for the rest of a state with `all` bytes
+/// that is saved in chunks; or for what may have grown by then, if it `runs`.
 pub fn room(needed: u64, all: u64, chunks: bool, runs: bool) -> u64 {
     let bytes = if chunks {
         needed.max(all.min(CHUNK))
@@ -182,8 +182,8 @@ impl<D: Data> Queue<D> {
         matches!(self.records.last(), Some(None))
     }
 
-    /// Adds what the firmware has saved, `length` bytes of `data`, that have to be read before the VF
-    /// stops if they are `initial`. Gives `data` back if there is no room.
+    /// Adds what the firmware has saved, `length` bytes of `data`, that have to be read before the
+    /// VF stops if they are `initial`. Gives `data` back if there is no room.
     pub fn push(&mut self, data: D, length: u64, initial: bool) -> Result<(), D> {
         let Some(slot) = self.records.iter_mut().find(|slot| slot.is_none()) else {
             return Err(data);
@@ -209,8 +209,8 @@ impl<D: Data> Queue<D> {
         }
     }
 
-    /// How much of what was saved is left, if the firmware has `more` bytes to save, which are initial
-    /// again or not.
+    /// How much of what was saved is left, if the firmware has `more` bytes to save, which are
+    /// initial again or not.
     pub fn left(&self, more: u64, initial: bool) -> Left {
         let more = match more {
             0 => 0,

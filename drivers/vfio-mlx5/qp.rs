@@ -111,7 +111,7 @@ struct Receives {
     memory: FragBuf,
     doorbell: Doorbell,
     ring: Ring,
-    /// How many were posted. All are as soon as they can be: they come in in this order.
+    /// How many were posted. All are as soon as they can be: they arrive in this order.
     posted: u32,
 }
 

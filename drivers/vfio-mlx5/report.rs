@@ -3,11 +3,11 @@
 //! What the page tracker reports: addresses of dirty pages, in messages, until one says that it was
 //! the last.
 //!
-//! Nothing that a message says is taken for granted: one that makes no sense ends the report, and the
-//! tracker with it, because nobody knows then what it would have said.
+//! Nothing that a message says is taken for granted: one that makes no sense ends the report, and
+//! the tracker with it, because nobody knows then what it would have said.
 //!
-//! Uses `core` only: the same source is in the host crate. C header: `include/linux/mlx5/mlx5_ifc.h`,
-//! `page_track_report_entry`.
+//! Uses `core` only: the same source is in the host crate. C header:
+//! `include/linux/mlx5/mlx5_ifc.h`, `page_track_report_entry`.
 
 use crate::{
     abi::bindings::{

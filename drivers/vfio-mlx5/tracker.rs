@@ -155,16 +155,17 @@ pub(crate) struct PageTracker {
 }
 
 impl PageTracker {
-    /// Begins to track what the VF with the number `vhca_id` writes to `ranges`, from a clean state.
+    /// Begins to track what the VF with the number `vhca_id` writes to `ranges`, from a clean
+    /// state.
     ///
     /// They may be any number in any order; see [`plan`] for what is tracked then. Everything or
     /// nothing: after an error there is no tracker and none of its resources.
     ///
     /// `watcher` is told of events.
     ///
-    /// Errors: `ENOSPC` if the device has no tracker to spare, or no more of what it takes, `EDOM` if
-    /// the ranges are too large or too small for it, `EINVAL` if `granule` is none of its own or if
-    /// there are no ranges, `ENODEV` if it has no trackers; those of `mlx5_core`.
+    /// Errors: `ENOSPC` if the device has no tracker to spare, or no more of what it takes, `EDOM`
+    /// if the ranges are too large or too small for it, `EINVAL` if `granule` is none of its own or
+    /// if there are no ranges, `ENODEV` if it has no trackers; those of `mlx5_core`.
     pub(crate) fn start(
         dev: &CoreDev,
         vhca_id: u16,
@@ -231,8 +232,9 @@ impl PageTracker {
         self.signal.check().is_err()
     }
 
-    /// Records in `into` what is dirty among the `length` bytes from `iova` on, and makes it clean. The granules are read that these bytes touch, as far as they
-    /// are tracked, and whatever the firmware reports is recorded. Allocates nothing.
+    /// Records in `into` what is dirty among the `length` bytes from `iova` on, and makes it clean.
+    /// The granules are read that these bytes touch, as far as they are tracked, and whatever the
+    /// firmware reports is recorded. Allocates nothing.
     ///
     /// After an error all that arrived was recorded. If [`PageTracker::is_lost`] is true then, more
     /// may have become clean; else the rest is dirty still. `EINTR` if `into` says so.

@@ -14,11 +14,11 @@
 //!
 //! # Locks
 //!
-//! From the outside in: the PF's interface lock or VFIO's lock of open devices, [`Vf::session`], the
-//! locks of [`Vf::registration`] and of [`Wakers`]. Who holds the session may wait for the firmware,
-//! and may write to user memory: it must not be taken where VFIO has locked a device's memory, as in
-//! a reset. Who has to end a wait fails the [`Wakers`] first. The core calls the tracker's ops with
-//! locks of its own, and no lock is held here where that is waited for.
+//! From the outside in: the PF's interface lock or VFIO's lock of open devices, [`Vf::session`],
+//! the locks of [`Vf::registration`] and of [`Wakers`]. Who holds the session may wait for the
+//! firmware, and may write to user memory: it must not be taken where VFIO has locked a device's
+//! memory, as in a reset. Who has to end a wait fails the [`Wakers`] first. The core calls the
+//! tracker's ops with locks of its own, and no lock is held here where that is waited for.
 
 use crate::{
     abi::{
@@ -117,8 +117,8 @@ impl Vf {
     ///
     /// Errors: `EOPNOTSUPP` if it cannot be migrated; those of the firmware.
     pub(crate) fn new(pf: CoreDev, function: u16, name: &CStr) -> Result<Arc<Self>> {
-        // The numbers of VFs that a PF on the device's own processors knows are those of the host: to
-        // take one for a VF of its own would stop another.
+        // The numbers of VFs that a PF on the device's own processors knows are those of the host:
+        // to take one for a VF of its own would stop another.
         //
         // Not of a VF that cannot be migrated either: no firmware is known to have been used with
         // the tracker and without that.

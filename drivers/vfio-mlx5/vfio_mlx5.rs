@@ -9,7 +9,8 @@
 //! - [`vf`]: a VF, who uses its page tracker, and when that has to end;
 //! - [`dirty`], [`log`]: the two who may use it; [`wakers`]: how they are woken;
 //! - [`tracker`], with [`qp`]: the page tracker, and the queues by which it reports;
-//! - [`migration`]: how it goes to another host; [`image`], [`outgoing`]: the stream that it goes as;
+//! - [`migration`]: how it goes to another host; [`image`], [`outgoing`]: the stream that it goes
+//!   as;
 //! - [`cmd`], [`ifc`]: the firmware's commands and their layouts; [`limits`], [`report`], [`cqe`]:
 //!   what it can take, and what it says. These need no kernel and are tested on the host;
 //! - [`logic`], [`mem`]: of iommufd-dirty.

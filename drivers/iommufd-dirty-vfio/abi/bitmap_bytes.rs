@@ -42,7 +42,7 @@ impl BitmapBytes {
         Arc::pin_init(
             pin_init!(Self {
                 // INVARIANT: It is null.
-                tracker <- new_spinlock!(Pointer(ptr::null_mut()), "iommufd_dirty_vfio::BitmapBytes"),
+                tracker <- new_spinlock!(Pointer(ptr::null_mut()), "iommufd_dirty_vfio::bytes"),
             }),
             GFP_KERNEL_ACCOUNT,
         )

@@ -51,8 +51,8 @@ unsafe extern "C" fn iommufd_dirty_vfio_rs_has_log(state: *mut c_void) -> bool {
 
 /// # Safety
 ///
-/// See `struct vfio_log_ops`: `state` was created, and is not destroyed meanwhile; `root` is a tree of
-/// `nr` ranges, and `page_size` is valid.
+/// See `struct vfio_log_ops`: `state` was created, and is not destroyed meanwhile; `root` is a tree
+/// of `nr` ranges, and `page_size` is valid.
 #[no_mangle]
 unsafe extern "C" fn iommufd_dirty_vfio_rs_log_start(
     state: *mut c_void,
@@ -93,8 +93,8 @@ unsafe extern "C" fn iommufd_dirty_vfio_rs_log_stop(state: *mut c_void) -> c_int
 
 /// # Safety
 ///
-/// See `struct vfio_log_ops`: `state` was created, and is not destroyed meanwhile; `bitmap` is valid
-/// until the function returns, and used by nobody else.
+/// See `struct vfio_log_ops`: `state` was created, and is not destroyed meanwhile; `bitmap` is
+/// valid until the function returns, and used by nobody else.
 #[no_mangle]
 unsafe extern "C" fn iommufd_dirty_vfio_rs_log_report(
     state: *mut c_void,

@@ -36,8 +36,8 @@ impl Device {
         unsafe { bindings::vfio_device_log_in_use(self.as_raw()) }
     }
 
-    /// Starts to log `ranges`, with `page_size` bytes per bit. Returns the page size that the driver
-    /// uses; `ranges` is then what it logs.
+    /// Starts to log `ranges`, with `page_size` bytes per bit. Returns the page size that the
+    /// driver uses; `ranges` is then what it logs.
     ///
     /// Errors: `EBUSY` if somebody has started it; those of the driver.
     pub(crate) fn log_start(&self, ranges: &mut KVec<LogRange>, page_size: u64) -> Result<u64> {

@@ -97,13 +97,13 @@ impl<T: Written> PinnedDrop for Watch<T> {
 }
 
 impl Device {
-    /// Records what it has pinned for writing of the `length` bytes from `iova` on. Only while it is
-    /// watched.
+    /// Records what it has pinned for writing of the `length` bytes from `iova` on. Only while it
+    /// is watched.
     pub(crate) fn for_pinned<R: Record>(&self, iova: u64, length: u64, to: &mut R) -> Result {
         let iova = usize::try_from(iova).map_err(|_| EOVERFLOW)?;
         let length = usize::try_from(length).map_err(|_| EOVERFLOW)?;
-        // SAFETY: The device is open; `record` is given the `R` that it expects, which is lent until
-        // the function returns.
+        // SAFETY: The device is open; `record` is given the `R` that it expects, which is lent
+        // until the function returns.
         to_result(unsafe {
             bindings::vfio_device_dirty_pinned(
                 self.as_raw(),

@@ -70,7 +70,8 @@ unsafe extern "C" fn iommufd_dirty_rs_register(raw: *mut iommufd_dirty_tracker) 
 
 /// # Safety
 ///
-/// See `iommufd_dirty_tracker_unregister()`: `raw` is registered, and nobody unregisters it meanwhile.
+/// See `iommufd_dirty_tracker_unregister()`: `raw` is registered, and nobody unregisters it
+/// meanwhile.
 #[no_mangle]
 unsafe extern "C" fn iommufd_dirty_rs_unregister(raw: *mut iommufd_dirty_tracker) {
     // SAFETY: The caller gives a registered tracker, and uses it no more in any other way.

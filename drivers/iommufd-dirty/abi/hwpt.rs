@@ -125,8 +125,8 @@ impl Hwpt {
         to_result(unsafe { bindings::iommufd_hwpt_dirty_stop(self.hwpt.as_ptr()) })
     }
 
-    /// Reads `range`, which is not the whole address space, and clears it unless `peek`. `flags` are
-    /// `IOMMUFD_DIRTY_OP_*`. `true` if a part is not mapped.
+    /// Reads `range`, which is not the whole address space, and clears it unless `peek`. `flags`
+    /// are `IOMMUFD_DIRTY_OP_*`. `true` if a part is not mapped.
     pub(crate) fn read(
         &self,
         range: Range,

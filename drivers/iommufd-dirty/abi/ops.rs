@@ -243,8 +243,9 @@ impl Provider {
         unsafe { to_result((*call.ops).stop.ok_or(EINVAL)?(self.raw)) }
     }
 
-    /// Reads `range`, which is aligned to the granule and not the whole address space, and clears it
-    /// unless `peek`, which needs `IOMMUFD_DIRTY_CAP_PEEK`. `true` if a part of it is not mapped.
+    /// Reads `range`, which is aligned to the granule and not the whole address space, and clears
+    /// it unless `peek`, which needs `IOMMUFD_DIRTY_CAP_PEEK`. `true` if a part of it is not
+    /// mapped.
     pub(crate) fn read(
         &self,
         range: Range,

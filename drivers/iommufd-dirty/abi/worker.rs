@@ -41,8 +41,8 @@ struct Job {
     param: *const (),
 }
 
-// SAFETY: A worker is used through `&mut` only, by `side_by_side`, which waits until the kernel's thread
-// that uses it too is through with it.
+// SAFETY: A worker is used through `&mut` only, by `side_by_side`, which waits until the kernel's
+// thread that uses it too is through with it.
 unsafe impl Send for Worker {}
 
 impl Worker {
@@ -125,8 +125,8 @@ impl<T, R> Rest<'_, T, R> {
 /// `results`.
 ///
 /// `results` has as many elements as `items`. `workers` has the worker of each item; what is beyond
-/// its end has none. `wanted` says whether an item is to be done at all. A single item with a worker
-/// is done in this task if `alone`: if `meanwhile` has nothing to do.
+/// its end has none. `wanted` says whether an item is to be done at all. A single item with a
+/// worker is done in this task if `alone`: if `meanwhile` has nothing to do.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn side_by_side<T: Send, R: Send, P: Sync, M>(
     items: &mut [T],
@@ -242,10 +242,10 @@ impl Drop for Workqueue {
 
 /// Queues the worker's work, whose job is set and waited for by the caller.
 fn queue(worker: &Worker) {
-    // SAFETY: The work item is initialised and pinned. `side_by_side` waits for it, whatever happens
-    // in between (nothing returns early or unwinds): the item and the parameter outlive the
-    // worker's use of them, and that task does not touch the item meanwhile. `T: Send`, `R: Send` and
-    // `P: Sync` allow the use from another task. The queue is there while there are workers.
+    // SAFETY: The work item is initialised and pinned. `side_by_side` waits for it, whatever
+    // happens in between (nothing returns early or unwinds): the item and the parameter outlive the
+    // worker's use of them, and that task does not touch the item meanwhile. `T: Send`, `R: Send`
+    // and `P: Sync` allow the use from another task. The queue is there while there are workers.
     unsafe {
         bindings::queue_work_on(
             bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,

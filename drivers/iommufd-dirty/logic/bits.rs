@@ -55,8 +55,8 @@ pub enum Words {
     Whole(core::ops::Range<usize>),
 }
 
-/// Calls `f` for each page of the pinned ones that has some of `bits`, ascending: with its index and
-/// its bits, counted from its first one.
+/// Calls `f` for each page of the pinned ones that has some of `bits`, ascending: with its index
+/// and its bits, counted from its first one.
 pub fn pages(bits: Bits, mut f: impl FnMut(usize, Bits)) {
     let mut left = bits;
     while left.count > 0 {

@@ -64,8 +64,8 @@ const REPLY_WORDS: usize = <cmd::cq::Created as Reply>::LEN / size_of::<u32>();
 ///
 /// # Invariants
 ///
-/// `core` is created, and `memory` and `doorbell` are what it was created with. They are there until
-/// `drop`.
+/// `core` is created, and `memory` and `doorbell` are what it was created with. They are there
+/// until `drop`.
 pub(crate) struct Cq {
     dev: CoreDev,
     core: Option<Pin<KBox<CoreCq>>>,
@@ -99,9 +99,9 @@ impl Cq {
         let mut reply = [0_u32; REPLY_WORDS];
 
         let core = CoreCq::new(signal, doorbell.first(), doorbell.second())?;
-        // SAFETY: By the type invariants of `CoreDev`. The lengths are those of the mailboxes, which
-        // are aligned to words. `core` does not move, and it and the words of the doorbell stay
-        // until the queue is destroyed.
+        // SAFETY: By the type invariants of `CoreDev`. The lengths are those of the mailboxes,
+        // which are aligned to words. `core` does not move, and it and the words of the doorbell
+        // stay until the queue is destroyed.
         let created = to_result(unsafe {
             bindings::mlx5_core_create_cq(
                 dev.as_raw(),

@@ -2,8 +2,8 @@
 
 //! What can be waited for, with no lock held.
 //!
-//! Whoever waits looks at what it waits for with a lock, and takes the [`Seen`] that goes with that;
-//! the wait ends at once if the event came after that.
+//! Whoever waits looks at what it waits for with a lock, and takes the [`Seen`] that goes with
+//! that; the wait ends at once if the event came after that.
 //!
 //! C header: `include/linux/wait.h`.
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory for the state of a VF: charged to whoever migrates it, and mapped for the device, which uses
-//! it while the firmware saves or loads.
+//! Memory for the state of a VF: charged to whoever migrates it, and mapped for the device, which
+//! uses it while the firmware saves or loads.
 //!
 //! It is in large pieces, because each of them is mapped, and has an entry in what the firmware is
 //! told.
@@ -60,8 +60,8 @@ impl Piece {
 ///
 /// # Invariants
 ///
-/// Each of `pieces` was allocated for `dev` with its order and `writer`, and not freed. They begin where
-/// the one before ends.
+/// Each of `pieces` was allocated for `dev` with its order and `writer`, and not freed. They begin
+/// where the one before ends.
 pub(crate) struct Pages {
     dev: CoreDev,
     writer: Writer,
@@ -99,8 +99,8 @@ impl Pages {
         self.len
     }
 
-    /// Makes it `bytes` long at least. What is new is 0: the firmware may say that it wrote more than
-    /// it did. Nobody must have the addresses.
+    /// Makes it `bytes` long at least. What is new is 0: the firmware may say that it wrote more
+    /// than it did. Nobody must have the addresses.
     ///
     /// Errors: `EINTR` if the task is to be killed, `ENOMEM`; there may be some more then.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result {
@@ -169,8 +169,9 @@ impl Pages {
         }
     }
 
-    /// Calls `f` with each piece that has some of the `len` bytes from `at` on, where these are in it,
-    /// and a range of indices of the bytes that are there. `EINVAL` if it does not have them all.
+    /// Calls `f` with each piece that has some of the `len` bytes from `at` on, where these are in
+    /// it, and a range of indices of the bytes that are there. `EINVAL` if it does not have them
+    /// all.
     fn each(&self, at: u64, len: usize, mut f: impl FnMut(&Piece, usize, Range<usize>)) -> Result {
         let end = at.checked_add(len as u64).ok_or(EINVAL)?;
         if end > self.len {
@@ -213,9 +214,9 @@ impl Pages {
         self.each(at, bytes.len(), |piece, inside, range| {
             self.sync(piece, inside, range.len(), true);
             let from = piece.memory.as_ptr().wrapping_byte_add(inside);
-            // SAFETY: The range is one of `bytes`, whose memory `to` is. That of the piece has as many
-            // bytes left, and it is no other's: the device does not write to it now, or has been told
-            // not to.
+            // SAFETY: The range is one of `bytes`, whose memory `to` is. That of the piece has as
+            // many bytes left, and it is no other's: the device does not write to it now, or has
+            // been told not to.
             unsafe {
                 to.add(range.start)
                     .copy_from_nonoverlapping(from.cast(), range.len())

@@ -48,8 +48,8 @@ pub(super) struct Pf {
 }
 
 impl Pf {
-    /// That of `pdev`. `ENODEV` if mlx5_core does not drive it, if it is down, or if `pdev` is not a
-    /// VF.
+    /// That of `pdev`. `ENODEV` if mlx5_core does not drive it, if it is down, or if `pdev` is not
+    /// a VF.
     ///
     /// # Safety
     ///
@@ -66,8 +66,9 @@ impl Pf {
 
     /// Until [`VfEvents::disabled`], or until the VF has no driver any more.
     pub(super) fn core_dev(&self) -> CoreDev {
-        // SAFETY: By the type invariants it is up. What follows is up to who asks: a PF tells before
-        // it goes down, and lets go of its device only after all of its VFs have lost their drivers.
+        // SAFETY: By the type invariants it is up. What follows is up to who asks: a PF tells
+        // before it goes down, and lets go of its device only after all of its VFs have lost their
+        // drivers.
         unsafe { CoreDev::new(self.device) }
     }
 }

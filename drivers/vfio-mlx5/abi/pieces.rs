@@ -2,9 +2,9 @@
 
 //! Memory that the device writes to, and that is charged to whoever opened what it is for.
 //!
-//! It is in few large pieces, because each of them is mapped for the device, and has an entry in what
-//! the firmware is told. The device may write to it at any time, so it is read volatile, and never by
-//! reference.
+//! It is in few large pieces, because each of them is mapped for the device, and has an entry in
+//! what the firmware is told. The device may write to it at any time, so it is read volatile, and
+//! never by reference.
 //!
 //! C header: `include/linux/dma-mapping.h`.
 
@@ -122,8 +122,8 @@ impl Pieces {
         Some((piece, inside, size.wrapping_sub(inside)))
     }
 
-    /// The device has written to the `len` bytes from `offset` on, and they are to be read; or it may
-    /// write to them again.
+    /// The device has written to the `len` bytes from `offset` on, and they are to be read; or it
+    /// may write to them again.
     fn sync(&self, mut offset: usize, mut len: usize, for_cpu: bool) {
         while let Some((piece, inside, left)) = self.at(offset).filter(|_| len > 0) {
             let part = left.min(len);
@@ -143,8 +143,8 @@ impl Pieces {
         }
     }
 
-    /// Calls `f` with each 8 of the `len` bytes from `offset` on, both multiples of 8, that the device
-    /// has written.
+    /// Calls `f` with each 8 of the `len` bytes from `offset` on, both multiples of 8, that the
+    /// device has written.
     pub(crate) fn read(&self, offset: usize, len: usize, mut f: impl FnMut(&[u8; 8])) {
         self.sync(offset, len, true);
         let words = len / size_of::<u64>();
@@ -159,8 +159,8 @@ impl Pieces {
                 .as_ptr()
                 .wrapping_byte_add(inside)
                 .cast::<u64>();
-            // SAFETY: By the type invariants it is memory, there are 8 bytes left, and it is aligned:
-            // a piece begins with a page.
+            // SAFETY: By the type invariants it is memory, there are 8 bytes left, and it is
+            // aligned: a piece begins with a page.
             f(&unsafe { word.read_volatile() }.to_ne_bytes());
         }
         self.sync(offset, len, false);

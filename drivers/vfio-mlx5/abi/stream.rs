@@ -3,8 +3,8 @@
 //! The state of a VF as a file that is read or written from its beginning to its end.
 //!
 //! What is copied is copied by way of memory of the file's own, so that no lock of the VF is held
-//! while user memory is touched: that may take as long as the user likes. What could not be copied to
-//! the user stays in the stream.
+//! while user memory is touched: that may take as long as the user likes. What could not be copied
+//! to the user stays in the stream.
 //!
 //! C headers: `include/linux/fs.h`, `include/linux/anon_inodes.h`.
 
@@ -120,9 +120,9 @@ pub(crate) fn open(vf: Arc<Migration>, number: u64, saves: bool) -> Result<ARef<
 }
 
 impl Open {
-    /// Errors: `ENOMSG` if there is nothing more as long as the VF runs, `EAGAIN` if there is nothing
-    /// yet and `wait` is false, `ERESTARTSYS`, `EFAULT`; `ENODEV` if the stream has come to an
-    /// untimely end, and why it went wrong.
+    /// Errors: `ENOMSG` if there is nothing more as long as the VF runs, `EAGAIN` if there is
+    /// nothing yet and `wait` is false, `ERESTARTSYS`, `EFAULT`; `ENODEV` if the stream has come to
+    /// an untimely end, and why it went wrong.
     fn read(&self, to: UserSlice, wait: bool) -> Result<usize> {
         let mut to = to.writer();
         while !to.is_empty() {
@@ -262,8 +262,8 @@ unsafe extern "C" fn write(
 unsafe extern "C" fn poll(file: *mut file, table: *mut poll_table_struct) -> __poll_t {
     // SAFETY: The file is open for the time of the call.
     let open = unsafe { borrow(file) };
-    // SAFETY: The file is valid, the table null or valid. What waits for the event has taken its hands
-    // off it when the file is released, and the file keeps it until then.
+    // SAFETY: The file is valid, the table null or valid. What waits for the event has taken its
+    // hands off it when the file is released, and the file keeps it until then.
     unsafe { bindings::vfio_mlx5_event_poll(open.vf.changed().as_raw(), file, table) };
     let readable = kernel::bindings::POLLIN | kernel::bindings::POLLRDNORM;
     match open.vf.outlook(open.number) {

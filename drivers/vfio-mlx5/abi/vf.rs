@@ -66,7 +66,8 @@ unsafe impl Send for Place {}
 unsafe impl Sync for Place {}
 
 impl Place {
-    /// `EXDEV` if the VF is in another I/O address space than when its tracker was bound, or in none.
+    /// `EXDEV` if the VF is in another I/O address space than when its tracker was bound, or in
+    /// none.
     pub(crate) fn check(&self) -> Result {
         // SAFETY: By the type invariants.
         if unsafe { bindings::vfio_mlx5_has_moved(self.0.as_ptr()) } {
@@ -130,9 +131,9 @@ unsafe extern "C" fn vfio_mlx5_rs_remove(vf: *mut c_void) {
     drop(probed);
     // Its streams may stay open, and must not use the PF any more.
     vf.migration.detach();
-    // They are in the module, which may go next. Nothing queues them again: there are no trackers, and
-    // nothing is to be saved.
-    // SAFETY: The work item is initialised, and stays for as long as `vf`.
+    // They are in the module, which may go next. Nothing queues them again: there are no trackers,
+    // and nothing is to be saved. SAFETY: The work item is initialised, and stays for as long as
+    // `vf`.
     unsafe { kernel::bindings::flush_work(Work::raw_get(vf.work())) };
     // SAFETY: As above.
     unsafe { kernel::bindings::flush_work(Work::raw_get(vf.migration.work())) };

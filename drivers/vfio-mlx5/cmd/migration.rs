@@ -109,8 +109,8 @@ pub struct Needed {
     pub bytes: u32,
     /// Bytes of all the saves together; only said of what is saved in chunks.
     pub total: u64,
-    /// What was configured anew has to be known to the other side before the VF stops. Some firmware
-    /// never says so.
+    /// What was configured anew has to be known to the other side before the VF stops. Some
+    /// firmware never says so.
     pub is_initial: bool,
 }
 
@@ -163,8 +163,8 @@ pub struct Save {
     pub room: u32,
     /// Only what the last one did not have.
     pub incremental: bool,
-    /// It runs, and from now on the firmware notes what changes. Neither this nor `incremental`, of a
-    /// VF that runs: it does not note that any more, and writes nothing.
+    /// It runs, and from now on the firmware notes what changes. Neither this nor `incremental`, of
+    /// a VF that runs: it does not note that any more, and writes nothing.
     pub track: bool,
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reliable-connected queue pairs that do not send, and the steps from their creation until they are
-//! connected.
+//! Reliable-connected queue pairs that do not send, and the steps from their creation until they
+//! are connected.
 
 use super::{
     number,

@@ -67,8 +67,8 @@ impl Buffer {
         self.pages.as_ref().map_or(0, Pages::len)
     }
 
-    /// Makes it `bytes` long at least. Errors: `EINTR` if the task is to be killed, `ENOMEM`; `EIO` if
-    /// the firmware does not give up what it has.
+    /// Makes it `bytes` long at least. Errors: `EINTR` if the task is to be killed, `ENOMEM`; `EIO`
+    /// if the firmware does not give up what it has.
     pub(super) fn grow(&mut self, bytes: u64) -> Result {
         if self.len() >= bytes {
             return Ok(());

@@ -24,8 +24,8 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The most memory, in bytes, that is set aside because a stream says how much it will take. Anybody can
-/// write anything into a stream: the rest comes when there is something to put there.
+/// The most memory, in bytes, that is set aside because a stream says how much it will take.
+/// Anybody can write anything into a stream: the rest comes when there is something to put there.
 const MAX_PROMISE: u64 = 64 << 20;
 
 /// States that the firmware is to load.
@@ -34,8 +34,8 @@ pub(super) struct Loading {
     firmware: Firmware,
 }
 
-/// What there is for the decoder to load with. All states are loaded from the same memory, with the same
-/// key.
+/// What there is for the decoder to load with. All states are loaded from the same memory, with the
+/// same key.
 struct Firmware {
     pf: CoreDev,
     vhca_id: u16,
@@ -67,8 +67,8 @@ impl Loader for Firmware {
     }
 
     fn expect(&mut self, bytes: u64) {
-        // If it fails it is tried again when it is needed. There is not more than a page in the buffer
-        // yet, or it is large enough.
+        // If it fails it is tried again when it is needed. There is not more than a page in the
+        // buffer yet, or it is large enough.
         let bytes = bytes.min(MAX_PROMISE);
         if bytes > 0 && self.buffer.grow(bytes).is_ok() {
             let _ = self.buffer.key();

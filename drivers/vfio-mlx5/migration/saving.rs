@@ -2,9 +2,9 @@
 
 //! The state of a VF on its way out of the firmware.
 //!
-//! The firmware saves into one buffer after another, see [`Job`], and those come back when they were
-//! read. Until it is stopped there are as many as the rest of the state will need, so that nothing has
-//! to be allocated then.
+//! The firmware saves into one buffer after another, see [`Job`], and those come back when they
+//! were read. Until it is stopped there are as many as the rest of the state will need, so that
+//! nothing has to be allocated then.
 
 use super::buffer::Buffer;
 use crate::{
@@ -134,8 +134,8 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    /// Of the VF `vhca_id`, whose state takes what was `needed`. All buffers are there afterwards that
-    /// are needed, in most cases.
+    /// Of the VF `vhca_id`, whose state takes what was `needed`. All buffers are there afterwards
+    /// that are needed, in most cases.
     pub(super) fn new(
         pf: &CoreDev,
         vhca_id: u16,
@@ -165,8 +165,8 @@ impl Saving {
         })
     }
 
-    /// What has changed since the last save. `None` if the firmware does not know: all of the state has
-    /// to be saved, when it is stopped.
+    /// What has changed since the last save. `None` if the firmware does not know: all of the state
+    /// has to be saved, when it is stopped.
     pub(super) fn changes(&mut self) -> Result<Option<Needed>> {
         if self.queue.phase != Phase::Tracked {
             return Ok(None);
@@ -292,7 +292,8 @@ impl Saving {
         self.error
     }
 
-    /// Lets the firmware forget what it notes of a VF that runs. It may know nothing of it any more.
+    /// Lets the firmware forget what it notes of a VF that runs. It may know nothing of it any
+    /// more.
     pub(super) fn end_tracking(&mut self) -> Result {
         // It has the memory that it would take, although it is not to write anything.
         let mut buffer = self.buffer(1)?;

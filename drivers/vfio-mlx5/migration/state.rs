@@ -236,7 +236,8 @@ impl State {
         }
     }
 
-    /// One step to the state `next`, while the firmware does not save. If it fails nothing has changed.
+    /// One step to the state `next`, while the firmware does not save. If it fails nothing has
+    /// changed.
     pub(super) fn step(
         &mut self,
         vf: &Arc<Migration>,
