@@ -21,7 +21,8 @@ help:
 	@echo '  check            static checks: rustfmt, clippy, checkpatch, sparse, shellcheck'
 	@echo 'For a kernel of your own:'
 	@echo '  modules          build the modules for KDIR, into build/modules'
-	@echo '  modules_install  install them (INSTALL_MOD_PATH= as in the kernel)'
+	@echo '  install          install them, the uAPI header, a udev rule, and what loads them at'
+	@echo '                   boot (below INSTALL_MOD_PATH=, as in the kernel)'
 	@echo 'And:'
 	@echo '  clean            remove what was built here; the cache stays'
 	@echo 'Variables:'
@@ -53,8 +54,17 @@ check:
 modules:
 	$(MODULES) modules
 
-modules_install:
+# Below the root that the kernel's own targets know by this name.
+root = $(INSTALL_MOD_PATH)
+
+install:
 	$(MODULES) modules_install
+	install -D -m 644 include/uapi/linux/iommufd_dirty.h \
+		"$(root)/usr/include/linux/iommufd_dirty.h"
+	install -D -m 644 tools/install/60-iommufd-dirty.rules \
+		"$(root)/usr/lib/udev/rules.d/60-iommufd-dirty.rules"
+	install -D -m 644 tools/install/modules-load.conf \
+		"$(root)/usr/lib/modules-load.d/iommufd-dirty.conf"
 
 clean:
 	rm -rf build
@@ -62,4 +72,4 @@ clean:
 		-o -name '.*.cmd' -o -name '*_generated.rs' -o -name modules.order \) -delete
 	rm -f Module.symvers modules.order
 
-.PHONY: help demo test vm bench fuzz check modules modules_install clean
+.PHONY: help demo test vm bench fuzz check modules install clean

@@ -25,8 +25,9 @@ say "Modules for the $name kernel (usually 1 minute the first time)"
 if [ "$name" = kdir ]; then
 	# With the tools of the machine that built the tree.
 	logged "$LOGS/modules-$name.log" make -j"$(nproc)" -C "$KDIR" \
-		LLVM="$(kdir_llvm)" M="$REPO" MO="$dir/modules" modules
+		LLVM="$(kdir_llvm)" M="$REPO" MO="$dir/modules" \
+		IOMMUFD_DIRTY_TESTS=y modules
 else
 	logged "$LOGS/modules-$name.log" in_root "$kernel" make -j"$(nproc)" -C /kernel/build \
-		LLVM=1 M=/repo MO="/repo/build/$name/modules" modules
+		LLVM=1 M=/repo MO="/repo/build/$name/modules" IOMMUFD_DIRTY_TESTS=y modules
 fi
