@@ -19,6 +19,8 @@ help:
 	@echo '  bench            measure in a VM; a table, and build/bench.json'
 	@echo '  fuzz             feed vfio-mlx5 what firmware may say, for SECONDS= (default 600)'
 	@echo '  check            static checks: rustfmt, clippy, checkpatch, sparse, shellcheck'
+	@echo 'For the kernel lists:'
+	@echo '  series           patches for a kernel tree, as mails and as branches, in build/series'
 	@echo 'For a kernel of your own:'
 	@echo '  modules          build the modules for KDIR, into build/modules'
 	@echo '  install          install them, the uAPI header, a udev rule, and what loads them at'
@@ -51,6 +53,9 @@ fuzz:
 check:
 	@$(VM)/check.sh
 
+series:
+	@tools/series/make.sh
+
 modules:
 	$(MODULES) modules
 
@@ -72,4 +77,4 @@ clean:
 		-o -name '.*.cmd' -o -name '*_generated.rs' -o -name modules.order \) -delete
 	rm -f Module.symvers modules.order
 
-.PHONY: help demo test vm bench fuzz check modules install clean
+.PHONY: help demo test vm bench fuzz check series modules install clean

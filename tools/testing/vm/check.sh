@@ -68,6 +68,10 @@ cd /tmp'
 check checkpatch-kernel "$checkpatch"'
 	checkpatch "" -f $(find /repo/drivers /repo/include /repo/tools/testing/mlx5-model -name "*.[ch]" ! -name trace.h)'
 
+# rustfmt breaks no string.
+check checkpatch-rust "$checkpatch"'
+	checkpatch LONG_LINE_STRING -f $(find /repo/drivers /repo/tools/testing/selftests -name "*.rs" ! -name "*_generated.rs")'
+
 # Tracepoints have a layout of their own.
 check checkpatch-trace "$checkpatch"'
 	checkpatch OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT -f $(find /repo/drivers -name trace.h)'
@@ -89,6 +93,16 @@ check checkpatch-guest "$checkpatch"'
 check checkpatch-patches "$checkpatch"'
 	types=UNKNOWN_COMMIT_ID,FILE_PATH_CHANGES,LINE_SPACING
 	checkpatch $types $(find /repo/patches -maxdepth 1 -name "*.patch" | LC_ALL=C sort)'
+
+# As above, for the same files as patches. Nobody has signed them, and the summary of new
+# files is taken for a part of the message.
+"$REPO/tools/series/make.sh" > "$LOGS/series.log" || cat "$LOGS/series.log"
+check checkpatch-series "$checkpatch"'
+	types=MISSING_SIGN_OFF,UNKNOWN_COMMIT_ID,FILE_PATH_CHANGES,COMMIT_LOG_LONG_LINE
+	types=$types,LINE_SPACING,STATIC_CONST,LONG_LINE_STRING,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT
+	types=$types,COMPLEX_MACRO,MACRO_ARG_REUSE,MACRO_WITH_FLOW_CONTROL,NAKED_SSCANF
+	types=$types,MULTISTATEMENT_MACRO_USE_DO_WHILE
+	checkpatch $types /repo/build/series/*/0*.patch'
 
 # Not reported: scripts for another shell in single quotes (SC2016), variables for the
 # scripts that source lib.sh (SC2034), ls of names made here (SC2010, SC2012), the stage (SC1090).

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Makes one kernel: fast, debug, or stock (as fast, without the patches).
+# Makes one kernel: fast, debug, stock (as fast, without the patches), or tree (with
+# what make series makes, and so with the modules).
 # An entry of the cache holds src/, build/ (the O= directory) and mods/.
 . "$(dirname "$0")/lib.sh"
 
@@ -9,29 +10,12 @@ name=$1
 entry=$(kernel_entry "$name")
 part=$entry.part
 
-# Debian's source, unpacked once for every kernel.
-PRISTINE=$CACHE/source-$(head -n 1 "$ROOT/versions" | tr -c 'A-Za-z0-9.\n' _)
-
-unpack() {
-	lock "$CACHE/source"
-	if [ -d "$PRISTINE" ]; then
-		return
-	fi
-	say "Kernel source: linux-source-$LINUX_SERIES (usually 1 minute, 2 GB)"
-	rm -rf "$PRISTINE.part"
-	mkdir -p "$PRISTINE.part/src"
-	logged "$LOGS/source.log" in_root "$PRISTINE.part" \
-		tar -C /kernel/src --strip-components 1 \
-		-xf "/usr/src/linux-source-$LINUX_SERIES.tar.xz"
-	mv "$PRISTINE.part" "$PRISTINE"
-}
-
 # A copy of the source by hard links. patch(1) replaces a file and so leaves the
 # other copies alone.
 make_source() {
 	local patch
 	rm -rf "$part/src"
-	cp -al "$PRISTINE/src" "$part/src"
+	cp -al "$(pristine)/src" "$part/src"
 	: > "$part/patched"
 	patches_of "$name" | while read -r patch; do
 		say "  $(basename "$patch")"
@@ -51,7 +35,7 @@ find_seed() {
 	local like entry newest='' wanted
 	case $name in
 	fast) like=stock ;;
-	stock) like=fast ;;
+	stock | tree) like=fast ;;
 	*) like=$name ;;
 	esac
 	wanted=$(config_of "$name")
@@ -133,7 +117,7 @@ if [ -n "${KSRC:-}" ]; then
 	part=$entry
 	mkdir -p "$part/src" "$part/build"
 else
-	unpack
+	"$VM/source.sh"
 	seed=$(find_seed)
 	if [ -d "$part" ]; then
 		say "$name kernel: continuing where an earlier run was interrupted"

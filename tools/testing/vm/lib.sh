@@ -92,16 +92,26 @@ prune() {
 # The configuration of kernel $1, as a file that make allnoconfig takes.
 config_of() {
 	cat "$VM/config/base.config"
-	if [ "$1" = debug ]; then
-		cat "$VM/config/debug.config"
-	fi
+	case $1 in
+	debug | tree) cat "$VM/config/$1.config" ;;
+	esac
 }
 
 # The patches of kernel $1, in their order. A source given by KSRC is not patched here.
 patches_of() {
-	if [ "$1" != stock ] && [ -z "${KSRC:-}" ]; then
+	local series
+	if [ "$1" = tree ]; then
+		for series in fixes iommufd-dirty x86-dirty; do
+			find "$OUT/series/$series" -name '0*.patch' ! -name '0000-*' | LC_ALL=C sort
+		done
+	elif [ "$1" != stock ] && [ -z "${KSRC:-}" ]; then
 		find "$REPO/patches" -maxdepth 1 -name '*.patch' | LC_ALL=C sort
 	fi
+}
+
+# The cache's entry of the kernel's source as Debian has it.
+pristine() {
+	printf '%s' "$CACHE/source-$(head -n 1 "$ROOT/versions" | tr -c 'A-Za-z0-9.\n' _)"
 }
 
 # The cache's entry of kernel $1: its name depends on everything that made it.
@@ -133,6 +143,16 @@ qemu_entry() {
 		qemu_patches | xargs -r -d '\n' cat
 	} | hash_of)
 	printf '%s' "$CACHE/qemu-$key"
+}
+
+# Where the tests for kernel $1 are: in the tree that make series made, or here.
+selftests_of() {
+	if [ "$1" = tree ]; then
+		printf '%s' /kernel/src
+	else
+		printf '%s' /repo
+	fi
+	printf '%s' /tools/testing/selftests/iommufd-dirty
 }
 
 # The source of the user's built tree KDIR, and whether clang built it.

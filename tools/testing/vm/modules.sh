@@ -28,6 +28,10 @@ if [ "$name" = kdir ]; then
 		LLVM="$(kdir_llvm)" M="$REPO" MO="$dir/modules" \
 		IOMMUFD_DIRTY_TESTS=y modules
 else
+	what=/repo
+	if [ "$name" = tree ]; then
+		what=$(selftests_of "$name")/modules
+	fi
 	logged "$LOGS/modules-$name.log" in_root "$kernel" make -j"$(nproc)" -C /kernel/build \
-		LLVM=1 M=/repo MO="/repo/build/$name/modules" IOMMUFD_DIRTY_TESTS=y modules
+		LLVM=1 M="$what" MO="/repo/build/$name/modules" IOMMUFD_DIRTY_TESTS=y modules
 fi

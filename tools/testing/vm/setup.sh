@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Makes everything that the VMs of the kernels KERNEL... need and that does not exist yet.
 #
-# setup.sh fast|debug|stock|kdir...
+# setup.sh fast|debug|stock|tree|kdir...
 . "$(dirname "$0")/lib.sh"
 
 need_root
@@ -13,6 +13,12 @@ for name; do
 	if [ "$name" = kdir ]; then
 		"$VM/kdir.sh"
 		continue
+	fi
+	if [ "$name" = tree ]; then
+		"$REPO/tools/series/make.sh" > "$LOGS/series.log" || {
+			cat "$LOGS/series.log"
+			exit 1
+		}
 	fi
 	"$VM/kernel.sh" "$name"
 	use_entry "$(kernel_entry "$name")"
@@ -28,7 +34,8 @@ done
 lock "$OUT/mlx5-model"
 "$VM/model.sh" "$1"
 for name; do
-	if [ "$name" != stock ]; then
-		"$VM/vmm.sh" "$name"
-	fi
+	case $name in
+	stock | tree) ;;
+	*) "$VM/vmm.sh" "$name" ;;
+	esac
 done

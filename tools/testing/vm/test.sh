@@ -12,13 +12,13 @@ fi
 
 # The kernels to test, and which of them stands for "fast" in the list of stages.
 fast=fast
-kernels=(fast debug stock)
+kernels=(fast debug stock tree)
 if [ -n "${KDIR:-}" ]; then
-	say "KDIR: everything for the fast kernel runs on $KDIR, nothing for debug and stock."
+	say "KDIR: everything for the fast kernel runs on $KDIR, nothing for the others."
 	fast=kdir
 	kernels=(kdir)
 elif [ -n "${KSRC:-}" ]; then
-	say "KSRC: the fast and debug kernels are from $KSRC; there is no stock one."
+	say "KSRC: the fast and debug kernels are from $KSRC; the others are left out."
 	kernels=(fast debug)
 fi
 

@@ -95,7 +95,8 @@ function table() {
 
 function times(	n, fmt) {
 	fmt = "%-18s %-14s %12s %7s %7s %-6s %6s %13s %7s %7s %8s %6s\n"
-	printf fmt, "case", "method", "time (us)", "ratio", "goal", "", "calls", "to user", "pinned", "kernel", "commands", "irqs"
+	printf fmt, "case", "method", "time (us)", "ratio", "goal", "", "calls",
+		"to user", "pinned", "kernel", "commands", "irqs"
 	for (n = 1; n <= nr; n++) {
 		if (is_migration(n))
 			continue
@@ -118,7 +119,8 @@ function times(	n, fmt) {
 
 function migrations(	n, fmt) {
 	fmt = "%-18s %-6s %13s %6s %6s %-6s %10s %6s %6s %-6s %10s %6s %9s\n"
-	printf fmt, "migration", "QEMU", "downtime (ms)", "ratio", "goal", "", "sync (ms)", "ratio", "goal", "", "total (ms)", "syncs", "sent"
+	printf fmt, "migration", "QEMU", "downtime (ms)", "ratio", "goal", "",
+		"sync (ms)", "ratio", "goal", "", "total (ms)", "syncs", "sent"
 	for (n = 1; n <= nr; n++) {
 		if (!is_migration(n))
 			continue

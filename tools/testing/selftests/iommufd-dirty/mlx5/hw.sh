@@ -125,7 +125,8 @@ main() {
 	echo "The tracker"
 	"$here/hw_tracker" "$vf" || wrong=1
 	echo "What the kernel logged"
-	dmesg 2> /dev/null | grep -E "mlx5|vfio|iommufd|WARNING|BUG" | tail -n 40 | sed 's/^/       /'
+	dmesg 2> /dev/null | grep -E "mlx5|vfio|iommufd|WARNING|BUG" | tail -n 40 |
+		sed 's/^/       /'
 	if [ "$wrong" -eq 0 ]; then
 		echo "Everything is as it should be. This cannot check whether a page that the VF" \
 			"writes is reported: nothing made it write."
