@@ -42,13 +42,14 @@ import() {
 
 # This repository's files, in the places that they have in a kernel tree.
 fill_stage() {
-	local file to
+	local file to parts=(drivers include scripts Documentation tools/testing/selftests)
 	rm -rf "$stage"
-	(cd "$REPO" && env -u GIT_DIR -u GIT_INDEX_FILE git ls-files -- drivers include \
-		scripts Documentation tools/testing/selftests) |
+	# All that git would take, in a clone or in an unpacked archive.
+	git -C "$REPO" -c core.bare=false --work-tree="$REPO" ls-files --others --exclude-standard \
+		"${parts[@]/#/$REPO/}" | LC_ALL=C sort |
 		while read -r file; do
 			to=$(printf '%s' "$file" | sed -f "$HERE/tree.sed")
-			if left_out "$file" || [ ! -e "$REPO/$file" ]; then
+			if left_out "$file"; then
 				continue
 			fi
 			mkdir -p "$(dirname "$stage/$to")"
@@ -181,6 +182,7 @@ mail() {
 	format "$1" "$2"
 }
 
+say "Patch series for Linux $LINUX_SERIES, in build/series (usually 30 s)"
 need_root
 "$VM/prereqs.sh"
 "$VM/root.sh"

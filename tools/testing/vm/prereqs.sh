@@ -25,6 +25,7 @@ need flock util-linux
 need awk mawk
 need realpath coreutils
 need make make
+need git git
 
 if [ "$(uname -sm)" != "Linux x86_64" ]; then
 	problem "This is $(uname -sm); the kernels and the VM are x86-64." \
