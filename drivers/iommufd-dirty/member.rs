@@ -122,7 +122,10 @@ impl Member {
         match self.tracker() {
             Some(t) if t.source.is_gone() => IOMMUFD_DIRTY_STATE_GONE,
             _ if !started => IOMMUFD_DIRTY_STATE_STOPPED,
-            Some(t) if self.failed.is_none() && t.lost().is_some() => IOMMUFD_DIRTY_STATE_LOST,
+            // One that runs has failed only to track ranges that were added later.
+            Some(t) if t.lost().is_some() && (self.running || self.failed.is_none()) => {
+                IOMMUFD_DIRTY_STATE_LOST
+            }
             Some(_) if self.failed.is_none() => IOMMUFD_DIRTY_STATE_TRACKING,
             _ => IOMMUFD_DIRTY_STATE_FAILED,
         }

@@ -251,6 +251,22 @@ TEST_F(trouble, policy_can_change_while_it_lasts)
 	EXPECT_EQ(IOMMUFD_DIRTY_STATUS_ALL_DIRTY, status);
 }
 
+/* It cannot track them, and its state still says why. */
+TEST_F(trouble, ranges_added_while_it_lasts)
+{
+	struct iommufd_dirty_tracker_info info;
+
+	if (variant->trouble == READ_FAILS)
+		SKIP(return, "it can track them");
+	test_cmd_set_policy(self->fd, self->bad_id, POLICY_IGNORE);
+	ASSERT_EQ(0, start_with_trouble(_metadata, self->fd, self->bad,
+					variant->trouble));
+	test_cmd_range_add(self->fd, MEMBERS_BASE + 2 * MEMBERS_SIZE, SZ_2M);
+	test_cmd_tracker_info(self->fd, self->bad_id, &info);
+	EXPECT_EQ(variant->state, info.out_state);
+	EXPECT_EQ(variant->out_error, info.out_error);
+}
+
 TEST_F(trouble, unbind_keep_of_what_cannot_be_read_is_all_dirty)
 {
 	__u64 dirty;
