@@ -7,7 +7,7 @@
 . "$(dirname "$0")/../testing/vm/lib.sh"
 
 HERE=$REPO/tools/series
-SERIES=(fixes iommufd-dirty x86-dirty)
+SERIES=(fixes iommufd-dirty vfio-mlx5 x86-dirty)
 out=$OUT/series
 stage=$out/stage
 
@@ -112,7 +112,7 @@ add_patch() {
 	subject=$(sed -n 's/^Subject: //p' "$out/info")
 	{
 		printf '%s\n\n' "$subject"
-		sed -e '/^---$/,$d' -e 's/^Signed-off-by: .*/Assisted-by: LLM sparse/' "$out/body"
+		sed -e '/^---$/,$d' -e 's/^Signed-off-by: .*/Assisted-by: LLM/' "$out/body"
 	} > "$out/message"
 	commit "$out/message"
 }
@@ -139,7 +139,7 @@ add_commit() {
 	done < <(sed -n 's/^Files: //p' "$HERE/commits/$1")
 	{
 		sed '/^Files: /d' "$HERE/commits/$1"
-		printf '\nAssisted-by: LLM sparse\n'
+		printf '\nAssisted-by: LLM\n'
 	} | cat -s > "$out/message"
 	commit "$out/message"
 }
@@ -166,7 +166,10 @@ recipients() {
 
 # mail NAME ON: the patches between the two, as mails.
 mail() {
-	local cc=() base=()
+	local cc=() base=() rfc=(--rfc)
+	if [ "$1" = fixes ]; then
+		rfc=()
+	fi
 	if [ -n "${KSRC:-}" ] && [ "$base_repo" = "$KSRC" ]; then
 		base=(--base="$(git rev-parse base)")
 	fi
@@ -175,7 +178,7 @@ mail() {
 		git config "branch.$1.description" "$(cat "$HERE/$1/cover")"
 		git format-patch -q --cover-letter \
 			--cover-from-description=subject \
-			"${base[@]}" "${cc[@]}" -o "$out/$1" "$2..$1"
+			"${rfc[@]}" "${base[@]}" "${cc[@]}" -o "$out/$1" "$2..$1"
 	}
 	format "$1" "$2"
 	mapfile -t cc < <(recipients "$1")

@@ -101,7 +101,7 @@ config_of() {
 patches_of() {
 	local series
 	if [ "$1" = tree ]; then
-		for series in fixes iommufd-dirty x86-dirty; do
+		for series in fixes iommufd-dirty vfio-mlx5 x86-dirty; do
 			find "$OUT/series/$series" -name '0*.patch' ! -name '0000-*' | LC_ALL=C sort
 		done
 	elif [ "$1" != stock ] && [ -z "${KSRC:-}" ]; then

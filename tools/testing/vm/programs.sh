@@ -27,4 +27,4 @@ logged "$LOGS/programs-$name.log" in_root "$kernel" sh -ec '
 	mkdir -p "build/$1/selftests"
 	$ours -j"$(nproc)"
 	$ours -s COLLECTION=ours emit_tests | sed "s/.*://" > "build/$1/selftests/kselftest-list.txt"
-	cp "$2/mlx5/hw.sh" "build/$1/selftests"' sh "$name" "$(selftests_of "$name")" "$suites"
+	cp "$2/connectx/hw.sh" "build/$1/selftests"' sh "$name" "$(selftests_of "$name")" "$suites"
