@@ -43,7 +43,7 @@ pub(crate) mod space;
 pub(crate) mod watch;
 
 #[allow(unreachable_pub)]
-#[path = "../iommufd-dirty/provider.rs"]
+#[path = "../iommufd-dirty/abi/provider.rs"]
 pub(crate) mod provider;
 
 /// bindgen's output of `abi/glue.h`.

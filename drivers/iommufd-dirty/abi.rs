@@ -38,7 +38,6 @@ pub(crate) fn is_killed(task: &Task) -> bool {
 // What drivers have: the tests register as a driver does.
 #[cfg(CONFIG_KUNIT = "y")]
 #[allow(unreachable_pub)]
-#[path = "provider.rs"]
 pub(crate) mod provider;
 
 /// bindgen's output of `abi/glue.h`.

@@ -191,8 +191,8 @@ impl<'a> Sink<'a> {
     #[inline(never)]
     fn hold(&mut self, inside: Range) {
         match self.into {
-            Target::Bitmap(..) => (),
-            Target::Residual(_) => {
+            // Of a bitmap's part there always is one. Were there none, the next read would have it.
+            Target::Bitmap(..) | Target::Residual(_) => {
                 if let Some(residual) = &mut self.residual {
                     put(residual, inside, self.unsure);
                 }

@@ -29,7 +29,7 @@ pub(crate) mod gfp;
 mod signatures;
 
 #[allow(unreachable_pub)]
-#[path = "../iommufd-dirty/provider.rs"]
+#[path = "../iommufd-dirty/abi/provider.rs"]
 pub(crate) mod provider;
 
 /// bindgen's output of `abi/glue.h`.

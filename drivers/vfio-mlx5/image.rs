@@ -70,7 +70,7 @@ pub trait Loader {
 
     /// The firmware had `bytes` bytes to save into. Nobody vouches for that: it may be any number,
     /// and what comes may be longer.
-    fn expect(&mut self, bytes: u64);
+    fn will_take(&mut self, bytes: u64);
 }
 
 /// Why a stream was refused.
@@ -234,7 +234,7 @@ impl Decoder {
                     return Ok((State::Room { bytes, have, left }, true));
                 }
                 // A record that is too short has bytes of 0 behind it.
-                loader.expect(u64::from_le_bytes(number));
+                loader.will_take(u64::from_le_bytes(number));
                 Ok((State::Skip { left }, false))
             }
             State::Firmware { at, length } => {

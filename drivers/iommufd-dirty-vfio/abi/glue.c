@@ -139,7 +139,7 @@ int iommufd_dirty_vfio_bitmap_set(struct iova_bitmap *bitmap, u64 iova,
 	return iova_bitmap_set(bitmap, iova, length);
 }
 
-/* That of whoever opened the context, if he is the one who is charged now. */
+/* The one that is charged now: that of the task that opened the context. */
 struct mem_cgroup *iommufd_dirty_vfio_memcg_get(void)
 {
 	return get_mem_cgroup_from_mm(NULL);

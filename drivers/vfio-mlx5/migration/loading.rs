@@ -66,7 +66,7 @@ impl Loader for Firmware {
         })?)
     }
 
-    fn expect(&mut self, bytes: u64) {
+    fn will_take(&mut self, bytes: u64) {
         // If it fails it is tried again when it is needed. There is not more than a page in the
         // buffer yet, or it is large enough.
         let bytes = bytes.min(MAX_PROMISE);

@@ -51,7 +51,7 @@ fn sample(which: Which, vfs: usize) -> Result<Sample> {
     let outcome = migrate_freely(&mut source, &mut destination)?;
     let syncs = syncs("source");
     if syncs.is_empty() {
-        return Err("QEMU's log tells of no sync".into());
+        return Err("there is no sync in QEMU's log".into());
     }
     none_lost(look_at_guest("destination", &mut destination)?.lost)?;
     source.quit()?;

@@ -55,7 +55,7 @@ impl Loader for Images {
         Ok(())
     }
 
-    fn expect(&mut self, bytes: u64) {
+    fn will_take(&mut self, bytes: u64) {
         assert!(self.coming.is_empty());
         self.rooms.push(bytes);
     }

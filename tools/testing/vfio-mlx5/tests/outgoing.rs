@@ -56,7 +56,7 @@ impl Loader for Images {
         Ok(())
     }
 
-    fn expect(&mut self, bytes: u64) {
+    fn will_take(&mut self, bytes: u64) {
         self.rooms.push(bytes);
     }
 }

@@ -39,7 +39,7 @@ impl Loader for States {
         Ok(())
     }
 
-    fn expect(&mut self, bytes: u64) {
+    fn will_take(&mut self, bytes: u64) {
         self.rooms.push(bytes);
     }
 }

@@ -11,7 +11,7 @@ use kernel::transmute::{
 
 // It is written as a crate of its own would be: not everything in it is used here.
 #[allow(unreachable_pub)]
-#[path = "../../../../../../drivers/iommufd-dirty/provider.rs"]
+#[path = "../../../../../../drivers/iommufd-dirty/abi/provider.rs"]
 pub(crate) mod provider;
 
 /// bindgen's output of `abi.h`.
